@@ -1,0 +1,209 @@
+// Builds the native half: `zig build` (the two libraries), `zig build test`, `zig build targets`, `zig build --help`.
+//
+// Sources are found by listing, so a new file needs no edit here:
+//     csrc/*.c  csrc/ref/*.c  csrc/cpu/*.c      compiled once, for the target's baseline CPU
+//     csrc/cpu/isa/*.c                          CPU kernels: compiled once for each instruction set of `x86` or `arm`
+//     tests/native/*.c                          unit tests: each is a program with its own main
+// There is no link-time optimization: an inline function merged from an AVX-512 object into shared code would be an
+// illegal instruction on an older CPU.
+const std = @import("std");
+
+/// One way to compile csrc/cpu/isa/*.c: the file sees -DRZ_ISA=name and the features as clang's own macros.
+const Isa = struct { name: []const u8, features: []const []const u8 = &.{} };
+const avx2 = [_][]const u8{ "avx2", "fma", "f16c" };
+const avx512 = avx2 ++ [_][]const u8{ "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512bf16" };
+const x86 = [_]Isa{
+    .{ .name = "base" },
+    .{ .name = "avx2", .features = &avx2 },
+    .{ .name = "avx512", .features = &avx512 },
+};
+const arm = [_]Isa{
+    .{ .name = "base" },
+    .{ .name = "dotprod", .features = &.{"dotprod"} },
+    .{ .name = "i8mm", .features = &.{ "dotprod", "i8mm" } },
+};
+
+/// Contraction stays off so that a sum has the same bits from every compiler and at every optimization level;
+/// a kernel that wants a fused multiply-add says so with an intrinsic.
+const flags = [_][]const u8{
+    "-std=c23", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-ffp-contract=off",
+};
+
+const published_targets = [_][]const u8{
+    "x86_64-linux-gnu.2.28", "aarch64-linux-gnu.2.28", "aarch64-macos", "x86_64-windows-gnu",
+};
+
+const Source = struct { file: []const u8, flags: []const []const u8 };
+
+pub fn build(b: *std.Build) void {
+    // Without a default target zig compiles for this machine's CPU, and the library would not load on an older one.
+    const target = b.standardTargetOptions(.{ .default_target = .{
+        .cpu_model = .baseline,
+        .os_tag = .linux,
+        .abi = .gnu,
+        .glibc_version = .{ .major = 2, .minor = 28, .patch = 0 },
+    } });
+    const optimize = b.option(std.builtin.Optimize, "optimize", "of librealizar (default: fast)") orelse .fast;
+    const tsan = b.option(bool, "tsan", "unit tests: thread sanitizer in place of UBSan") orelse false;
+    const cuda = b.option([]const u8, "cuda", "CUDA architectures to embed (default: none)") orelse "none";
+    if (!std.mem.eql(u8, cuda, "none")) {
+        b.default_step.dependOn(&b.addFail("-Dcuda: this tree has no CUDA backend; only `none` can be built").step);
+    }
+
+    const release = library(b, "realizar", target, optimize);
+    const for_tests = library(b, "realizar_test", target, .safe); // UBSan's checks trap; RZ_TEST adds rz_test_*
+    b.installArtifact(release);
+    b.installArtifact(for_tests);
+
+    const layout = b.step("layout", "bin/abi_layout: prints the struct layout of realizar.h, for the ABI test");
+    const unit = b.step("test", "native unit tests, under UBSan");
+    addNativeTests(b, target, tsan, layout, unit);
+
+    const targets = b.step("targets", "compile the library for every published target");
+    for (published_targets) |triple| {
+        const query = std.Build.parseTargetQuery(.{ .arch_os_abi = triple, .cpu_features = "baseline" }) catch
+            @panic("bad published target");
+        targets.dependOn(&library(b, "realizar", b.resolveTargetQuery(query), .fast).step);
+    }
+
+    const listing = b.addWriteFiles().add("sources.json", sourcesJson(b, sources(b, target, true)));
+    b.step("sources", "zig-out/sources.json: each source with its flags, for other compilers (npm run fuzz)")
+        .dependOn(&b.addInstallFile(listing, "sources.json").step);
+}
+
+fn library(
+    b: *std.Build,
+    name: []const u8,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.Optimize,
+) *std.Build.Step.Compile {
+    return b.addLibrary(.{
+        .name = name,
+        .linkage = .dynamic,
+        .root_module = engine(b, target, optimize, optimize == .safe, false),
+    });
+}
+
+/// The whole engine as one module. With `testing`, the rz_test_* hooks are in.
+fn engine(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.Optimize,
+    testing: bool,
+    tsan: bool,
+) *std.Build.Module {
+    const m = cModule(b, target, optimize, tsan);
+    for (sources(b, target, testing)) |s| m.addCSourceFile(.{ .file = b.path(s.file), .flags = s.flags });
+    return m;
+}
+
+fn cModule(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.Optimize,
+    tsan: bool,
+) *std.Build.Module {
+    const m = b.createModule(.{
+        .target = target,
+        .optimize = optimize,
+        .link_libc = true,
+        .pic = true,
+        .sanitize_thread = tsan,
+        .sanitize_c = if (tsan) .off else null,
+    });
+    m.addIncludePath(b.path("csrc"));
+    return m;
+}
+
+/// Every .c file of tests/native becomes a program linked with the engine's objects; abi_layout.c is installed for
+/// the TypeScript suite, the others are run.
+fn addNativeTests(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    tsan: bool,
+    layout: *std.Build.Step,
+    unit: *std.Build.Step,
+) void {
+    const objects = b.addLibrary(.{
+        .name = "realizar_unit",
+        .linkage = .static,
+        .root_module = engine(b, target, .debug, true, tsan),
+    });
+    for (cFiles(b, "tests/native")) |file| {
+        const name = std.fs.path.stem(file);
+        const is_layout = std.mem.eql(u8, name, "abi_layout");
+        const m = cModule(b, target, .debug, tsan);
+        m.addCSourceFile(.{ .file = b.path(file), .flags = withFlags(b, &.{"-DRZ_TEST=1"}) });
+        if (!is_layout) m.linkLibrary(objects);
+        const program = b.addExecutable(.{ .name = name, .root_module = m });
+        if (is_layout) {
+            layout.dependOn(&b.addInstallArtifact(program, .{}).step);
+        } else {
+            const run = b.addRunArtifact(program);
+            run.has_side_effects = true; // run it each time: threads and clocks are inputs too
+            unit.dependOn(&run.step);
+        }
+    }
+}
+
+fn sources(b: *std.Build, target: std.Build.ResolvedTarget, testing: bool) []const Source {
+    const gpa = b.allocator;
+    var list: std.ArrayList(Source) = .empty;
+    const common = withFlags(b, if (testing) &.{"-DRZ_TEST=1"} else &.{});
+    for ([_][]const u8{ "csrc", "csrc/ref", "csrc/cpu" }) |dir| {
+        for (cFiles(b, dir)) |file| list.append(gpa, .{ .file = file, .flags = common }) catch @panic("OOM");
+    }
+    const isas: []const Isa = switch (target.result.cpu.arch) {
+        .x86_64 => &x86,
+        .aarch64 => &arm,
+        else => &.{.{ .name = "base" }},
+    };
+    for (cFiles(b, "csrc/cpu/isa")) |file| {
+        for (isas) |isa| list.append(gpa, .{ .file = file, .flags = isaFlags(b, common, isa) }) catch @panic("OOM");
+    }
+    return list.items;
+}
+
+fn isaFlags(b: *std.Build, common: []const []const u8, isa: Isa) []const []const u8 {
+    const gpa = b.allocator;
+    var list: std.ArrayList([]const u8) = .empty;
+    list.appendSlice(gpa, common) catch @panic("OOM");
+    list.append(gpa, b.fmt("-DRZ_ISA={s}", .{isa.name})) catch @panic("OOM");
+    const upper = std.ascii.allocUpperString(gpa, isa.name) catch @panic("OOM");
+    list.append(gpa, b.fmt("-DRZ_ISA_{s}=1", .{upper})) catch @panic("OOM");
+    for (isa.features) |feature| {
+        // zig passes its own list of features to clang, so -mavx2 would have no effect.
+        list.appendSlice(gpa, &.{ "-Xclang", "-target-feature", "-Xclang", b.fmt("+{s}", .{feature}) }) catch
+            @panic("OOM");
+    }
+    return list.items;
+}
+
+fn withFlags(b: *std.Build, more: []const []const u8) []const []const u8 {
+    return std.mem.concat(b.allocator, []const u8, &.{ &flags, more }) catch @panic("OOM");
+}
+
+/// The .c files of a folder, as sorted paths from the root of the project. A folder that is not there has none.
+fn cFiles(b: *std.Build, dir: []const u8) []const []const u8 {
+    const io = b.graph.io;
+    var list: std.ArrayList([]const u8) = .empty;
+    var handle = b.root.openDir(io, dir, .{ .iterate = true }) catch return list.items;
+    defer handle.close(io);
+    b.dependOnDirectoryContents(b.path(dir)); // a new or deleted file configures anew
+    var it = handle.iterate();
+    while (it.next(io) catch @panic("cannot list a source folder")) |entry| {
+        if (entry.kind != .file or !std.mem.endsWith(u8, entry.name, ".c")) continue;
+        list.append(b.allocator, b.fmt("{s}/{s}", .{ dir, entry.name })) catch @panic("OOM");
+    }
+    std.mem.sort([]const u8, list.items, {}, struct {
+        fn lessThan(_: void, x: []const u8, y: []const u8) bool {
+            return std.mem.order(u8, x, y) == .lt;
+        }
+    }.lessThan);
+    return list.items;
+}
+
+fn sourcesJson(b: *std.Build, list: []const Source) []const u8 {
+    return std.fmt.allocPrint(b.allocator, "{f}\n", .{std.json.fmt(list, .{ .whitespace = .indent_1 })}) catch
+        @panic("OOM");
+}
