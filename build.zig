@@ -54,6 +54,7 @@ pub fn build(b: *std.Build) void {
     const for_tests = library(b, "realizar_test", target, .safe); // UBSan's checks trap; RZ_TEST adds rz_test_*
     b.installArtifact(release);
     b.installArtifact(for_tests);
+    b.step("release", "only lib/librealizar").dependOn(&b.addInstallArtifact(release, .{}).step);
 
     const layout = b.step("layout", "bin/abi_layout: prints the struct layout of realizar.h, for the ABI test");
     const unit = b.step("test", "native unit tests, under UBSan");

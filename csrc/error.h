@@ -3,6 +3,8 @@
 #define RZ_ERROR_H
 #include "realizar.h"
 
+#define RZ_MESSAGE_BYTES 512u
+
 /* Sets the message ("function or place: what, got, expected") and returns the status, which must not be RZ_OK.
  * Internal functions return a positive rz_status; the ABI returns its negative. */
 #if defined(__GNUC__)

@@ -169,15 +169,17 @@ typedef struct rz_progress {
 
 /* Starts loading weights and returns at once (state loading). Weight i of the table has id i + 1.
  *   paths    n_bytes of records {u64 size, i64 mtime_ns (0 = not checked), u32 length, utf8[length], zero padding to
- *            a multiple of 8}. Size and time are what was validated; a file that differs fails with -IO.
+ *            a multiple of 8}. Size and time (compared in whole microseconds: not every host language has more) are
+ *            what was validated; a file that differs fails with -IO.
  *   weights  [n]. Checked again here: -TYPE, -SHAPE, -OFFSET, -LIMIT, -ARG name the first bad one.
  * Returns a weights handle; -OOM_HOST or -OOM_DEVICE when the final layout does not fit. */
 RZ_API int32_t rz_weights_open(uint32_t engine, const uint8_t *paths, uint32_t n_bytes, const rz_weight *weights,
                                uint32_t n);
 
-/* Brings bytes of a weight with file = RZ_FILE_NONE, in order or not, in pieces of whole rows.
- *   offset   bytes from the weight's start (< 2^53, a multiple of a row's bytes)
- * Ready when every byte of every such weight was written once. */
+/* Brings bytes of a weight with file = RZ_FILE_NONE, in order or not, in pieces of whole rows: a piece begins at a
+ * multiple of 64 rows (of its expert) and ends at one, or where the weight or an expert ends.
+ *   offset   bytes from the weight's start (< 2^53)
+ * A byte written twice is -DUPLICATE. Ready when every byte of every such weight was written. */
 RZ_API int32_t rz_weights_write(uint32_t weights, uint32_t weight_id, double offset, const uint8_t *bytes, uint32_t n);
 
 /* A. Waits up to timeout_ms for the end of loading. Returns 0 loading, 1 ready, or the failure. */
@@ -235,11 +237,13 @@ typedef struct rz_value {
     uint32_t reserved;
 } rz_value;
 
+#define RZ_LAYER_NONE 0xFFFFFFFFu /* rz_op.layer of what is before the first layer or after the last */
+
 /* [128] Ids are 1-based, 0 = none. */
 typedef struct rz_op {
     uint16_t code; /* csrc/op.h */
     uint16_t flags;
-    uint32_t layer; /* of the model, for listings and profiles */
+    uint32_t layer; /* of the model (< 1024), for listings and profiles, or RZ_LAYER_NONE */
     uint32_t out[2];
     uint32_t in[4];
     uint32_t w[4];

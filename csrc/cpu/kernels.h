@@ -1,0 +1,84 @@
+/* kernels.h - internal: the kernels of the CPU executor, a table per family and instruction set.
+ *
+ * Kernels know vectors, stripes and tiles; no plan, no thread, no memory. The files of csrc/cpu/isa are compiled once
+ * per instruction set and each exports one table; isa.c chooses at run time. */
+#ifndef RZ_CPU_KERNELS_H
+#define RZ_CPU_KERNELS_H
+#include <stddef.h>
+#include <stdint.h>
+
+/* Layouts of MATMUL and MOE weights: layout.h. The first six are multiplied in int8. */
+typedef enum rz_cpu_layout {
+    RZ_LAYOUT_Q4_0,
+    RZ_LAYOUT_Q4_1,
+    RZ_LAYOUT_Q8_0,
+    RZ_LAYOUT_Q4_K,
+    RZ_LAYOUT_Q5_K,
+    RZ_LAYOUT_Q6_K,
+    RZ_LAYOUT_F32,
+    RZ_LAYOUT_F16,
+    RZ_LAYOUT_BF16,
+    RZ_LAYOUT_ROWS, /* as in the file, row after row */
+} rz_cpu_layout;
+#define RZ_N_INT8 6u
+
+/* 32 columns of one row of activations in int8: x = q * scale, scale = max |x| / 127. [64]
+ * A block with a NaN or an infinity has scale NaN. Blocks of consecutive rows lie side by side: [cols / 32][rows]. */
+typedef struct rz_xq {
+    int8_t q[32];
+    float scale;
+    float sum;          /* scale * sum of q: meets the minima of weights */
+    int32_t sum32[2];   /* -32 * sum of q, by half: takes the offset 32 off 6-bit weights */
+    int32_t sum8;       /* -8 * sum of q */
+    int32_t sum128;     /* -128 * sum of q */
+    int32_t reserved[2];
+} rz_xq;
+
+/* 32 weight rows (two stripes) x 32 columns, unpacked for products with many rows of activations. */
+typedef struct rz_panel {
+    uint8_t q[8][2][64];     /* 4 columns of 16 rows a line, as in a stripe */
+    float scale[2][2][16];   /* by half of the columns (Q6_K only; else [0]), stripe, row */
+    float min[2][16];        /* with its sign: added times the activations' sum */
+} rz_panel;
+#define RZ_PANEL_BLOCKS 16u /* panels unpacked at once: 512 columns */
+
+/* Results of a product lie in tiles of 32 weight rows: c[row of x][32]; tiles of the next 32 rows `tile_stride` floats
+ * further on. */
+typedef struct rz_cpu_int8 {
+    /* n_stripes x n_rows results straight from the stripes; blocks = cols / 32 */
+    void (*direct[RZ_N_INT8])(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const rz_xq *x,
+                              size_t x_rows, uint32_t n_rows, uint32_t blocks, float *c, size_t tile_stride);
+    /* Unpacks blocks first .. first + n of a stripe into half h of panels. */
+    void (*unpack[RZ_N_INT8])(const uint8_t *stripe, uint32_t blocks, uint32_t first, uint32_t n, rz_panel *panels,
+                              uint32_t h);
+    /* c[n_rows][32] += panels * x; next, next_bytes: what is unpacked next is fetched meanwhile, two streams of it */
+    void (*panel[RZ_N_INT8])(const rz_panel *panels, const rz_xq *x, size_t x_rows, uint32_t n_rows, uint32_t blocks,
+                             float *c, const uint8_t *const next[2], size_t next_bytes);
+} rz_cpu_int8;
+
+/* Products with F32 activations (row after row, x_stride floats apart), F32 accumulators in column order. */
+typedef struct rz_cpu_float {
+    void (*direct[3])(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const float *x, size_t x_stride,
+                      uint32_t n_rows, uint32_t cols, float *c, size_t tile_stride); /* F32, F16, BF16 */
+    /* c[row][16 of a tile's 32] += lines [col][16] * x: for weights dequantized on the way */
+    void (*lines)(const float *lines, const float *x, size_t x_stride, uint32_t n_rows, uint32_t cols, float *c);
+} rz_cpu_float;
+
+/* Work on rows of activations; n any number of columns. */
+typedef struct rz_cpu_rows {
+    void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *y); /* w may be NULL */
+    void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps, float *y);
+    void (*quantize)(const float *x, uint32_t n, rz_xq *q, size_t q_rows); /* n a multiple of 32 */
+    void (*glu)(uint32_t kind, float alpha, float limit, const float *g, const float *u, uint32_t n, float *y);
+    void (*unary)(uint32_t kind, const float *x, uint32_t n, float *y);
+    void (*add)(const float *a, const float *b, uint32_t n, float *y);
+    void (*mul)(const float *a, const float *b, uint32_t n, float *y);
+    void (*scale)(const float *x, float f, uint32_t n, float *y);
+    void (*softcap)(const float *x, float cap, uint32_t n, float *y);
+    /* One head: the first n_rot columns turn by cos, sin [n_rot / 2]; pairs: 2i with 2i + 1, else i with i + n_rot / 2 */
+    void (*rope)(const float *x, const float *cos, const float *sin, uint32_t n, uint32_t n_rot, uint32_t pairs,
+                 float *y);
+    void (*to_half)(const float *x, uint32_t n, uint16_t *y);
+} rz_cpu_rows;
+
+#endif

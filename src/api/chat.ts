@@ -1,0 +1,47 @@
+/** A conversation over a model: its history, and one answer at a time. */
+import { RealizarError } from "../errors.ts";
+import type { Chat, ChatMessage, ChatOptions, GenerateOptions, Generation, GenerationResult } from "../types.ts";
+
+/** Starts a generation from messages. `refusal` makes it fail at once; `onEnd` hears its result, undefined = failed. */
+export type StartGeneration = (
+  messages: readonly ChatMessage[],
+  options: GenerateOptions,
+  hooks: { refusal?: RealizarError; onEnd?: (result: GenerationResult | undefined) => void },
+) => Generation;
+
+/** The {@linkcode Chat} of this library. */
+export class Conversation implements Chat {
+  readonly #start: StartGeneration;
+  readonly #options: GenerateOptions;
+  readonly #history: ChatMessage[];
+  #busy = false;
+
+  constructor(start: StartGeneration, { system, history = [], ...options }: ChatOptions) {
+    this.#start = start;
+    this.#options = options;
+    this.#history = history.map((message) => ({ ...message }));
+    if (system !== undefined) this.#history.unshift({ role: "system", content: system });
+  }
+
+  get history(): readonly ChatMessage[] {
+    return this.#history;
+  }
+
+  send(content: string, options: GenerateOptions = {}): Generation {
+    const question: ChatMessage = { role: "user", content };
+    const messages = [...this.#history, question];
+    const merged = { ...this.#options, ...options };
+    if (this.#busy) {
+      return this.#start(messages, merged, { refusal: new RealizarError("BUSY", "an answer is being made already") });
+    }
+    this.#busy = true;
+    const onEnd = (result: GenerationResult | undefined): void => {
+      this.#busy = false;
+      if (result === undefined) return; // it failed: as if it had not been asked
+      const answer: ChatMessage = { role: "assistant", content: result.text };
+      if (result.finishReason === "abort") answer.aborted = true;
+      this.#history.push(question, answer);
+    };
+    return this.#start(messages, merged, { onEnd });
+  }
+}

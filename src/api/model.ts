@@ -1,0 +1,216 @@
+/** A loaded model: generations, chats, tokens, sessions. Its work is done in two Workers; nothing here blocks. */
+import { EngineClient } from "../engine/client.ts";
+import type { OpenedModel } from "../engine/protocol.ts";
+import { RealizarError } from "../errors.ts";
+import { engineFacts } from "../engine/native_model.ts";
+import { openLibrary } from "../platform/library.ts";
+import { spawnWorker } from "../platform/spawn.ts";
+import { TextClient } from "../text/client.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import { Vocab, type VocabTables } from "../text/vocab.ts";
+import type {
+  Chat,
+  ChatMessage,
+  ChatOptions,
+  GenerateOptions,
+  Generation,
+  LoadOptions,
+  MemoryEstimate,
+  ModelInfo,
+  ModelSource,
+  PlacementOptions,
+  Prompt,
+  Session,
+  SessionOptions,
+  TemplateOptions,
+  TokenizeOptions,
+} from "../types.ts";
+import { Conversation, type StartGeneration } from "./chat.ts";
+import { RunningGeneration } from "./generation.ts";
+import { checkGenerate, checkNumber, checkPlacement, checkSource } from "./options.ts";
+import { OpenSession } from "./session.ts";
+
+const SESSION_BATCH = 512;
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new RealizarError("CANCELLED", "aborted by its signal", { cause: signal.reason });
+}
+
+function isMessages(prompt: Prompt): prompt is readonly ChatMessage[] {
+  return typeof prompt !== "string" && typeof prompt[0] === "object";
+}
+
+/** The ids, when every one is a token of the vocabulary. */
+function checkTokens(tokens: ArrayLike<number>, vocabSize: number): Int32Array {
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]!;
+    if (Number.isInteger(token) && token >= 0 && token < vocabSize) continue;
+    throw new RealizarError("ARG", `prompt: token ${i} is ${token}, expected 0 to ${vocabSize - 1}`);
+  }
+  return Int32Array.from(tokens);
+}
+
+/** A model, loaded. Made by {@linkcode Model.load}; free it with `await using` or `close()`. */
+export class Model implements AsyncDisposable {
+  readonly #engine: EngineClient;
+  readonly #text: TextClient;
+  readonly #opened: OpenedModel;
+  readonly #tokenizer: Tokenizer;
+  readonly #sessions = new Set<OpenSession>();
+  #closed = false;
+
+  private constructor(engine: EngineClient, text: TextClient, opened: OpenedModel, tables: VocabTables) {
+    this.#engine = engine;
+    this.#text = text;
+    this.#opened = opened;
+    this.#tokenizer = new Tokenizer(new Vocab(tables));
+  }
+
+  /**
+   * Loads a model. Rejects with a {@linkcode RealizarError} that lists every problem of the file, `OOM_HOST` or
+   * `OOM_DEVICE` when it does not fit, `CANCELLED` when the signal is aborted.
+   */
+  static async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
+    const wire = checkSource(source);
+    const placement = checkPlacement(options);
+    const { signal } = options;
+    throwIfAborted(signal);
+    const engine = new EngineClient();
+    const text = new TextClient(spawnWorker);
+    let tables: VocabTables | undefined;
+    const onAbort = (): void =>
+      void engine.kill(new RealizarError("CANCELLED", "loading was aborted by its signal", { cause: signal?.reason }));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      const opened = await engine.open(wire, placement, {
+        vocab(got) {
+          tables = got;
+          text.setVocab(got);
+        },
+        progress: (progress) => options.onProgress?.(progress),
+      });
+      return new Model(engine, text, opened, tables!);
+    } catch (error) {
+      await Promise.all([engine.close(), text.close()]);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Bytes the model would take with these options, before loading it: its files are checked, no weights are read. */
+  static async estimate(source: ModelSource, options: PlacementOptions = {}): Promise<MemoryEstimate> {
+    const wire = checkSource(source);
+    const placement = checkPlacement(options);
+    const engine = new EngineClient();
+    try {
+      return await engine.estimate(wire, placement);
+    } finally {
+      await engine.close();
+    }
+  }
+
+  /** What the model is. */
+  get info(): ModelInfo {
+    return this.#opened.info;
+  }
+
+  /**
+   * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says, special
+   * tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong is told by
+   * the generation: its iteration throws and its result rejects.
+   */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    return this.#start(prompt, options, {});
+  }
+
+  /** A conversation that keeps its history. */
+  chat(options: ChatOptions = {}): Chat {
+    const start: StartGeneration = (messages, merged, hooks) => this.#start(messages, merged, hooks);
+    return new Conversation(start, options);
+  }
+
+  /** Token ids of a text. */
+  async tokenize(text: string, options: TokenizeOptions = {}): Promise<Int32Array> {
+    this.#checkOpen();
+    throwIfAborted(options.signal);
+    const { special = false, addSpecial = true } = options;
+    return await this.#text.encode({ kind: "text", text, special, addSpecial }, options.signal);
+  }
+
+  /** Text of token ids; bytes that are no characters become U+FFFD. */
+  async detokenize(tokens: ArrayLike<number>, options: { signal?: AbortSignal } = {}): Promise<string> {
+    this.#checkOpen();
+    throwIfAborted(options.signal);
+    return await Promise.resolve(this.#tokenizer.decode(checkTokens(tokens, this.info.vocabSize)));
+  }
+
+  /** The text that the chat template makes of a conversation. */
+  async applyTemplate(messages: readonly ChatMessage[], options: TemplateOptions = {}): Promise<string> {
+    this.#checkOpen();
+    throwIfAborted(options.signal);
+    if (options.tools !== undefined) throw new RealizarError("UNSUPPORTED", "tools: not supported yet");
+    return await this.#text.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true }, options.signal);
+  }
+
+  /** A sequence driven synchronously in this thread. Model.close() closes it too. */
+  session(options: SessionOptions = {}): Session {
+    this.#checkOpen();
+    const { info } = this.#opened;
+    const contextSize = checkNumber("contextSize", options.contextSize) ?? info.contextSize;
+    if (contextSize > info.contextLength) {
+      throw new RealizarError("ARG", `contextSize: got ${contextSize}, the model was made for at most ${info.contextLength}`);
+    }
+    const maxTokens = Math.min(checkNumber("maxBatch", options.maxBatch) ?? SESSION_BATCH, contextSize);
+    const library = openLibrary(this.#opened.libraryPath);
+    const { pageTokens } = engineFacts(library, this.#opened.handles.engine);
+    const session = new OpenSession({
+      library,
+      model: this.#opened,
+      tokenizer: this.#tokenizer,
+      plan: { maxTokens, maxSequences: 1, maxOuts: maxTokens, deterministic: false },
+      cache: { kvDtype: info.kvDtype, maxSequences: 1, contextSize, pageTokens },
+    });
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Ends running generations, closes sessions, frees everything. May be called again. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const session of this.#sessions) session.close();
+    this.#sessions.clear();
+    await Promise.all([this.#engine.close(), this.#text.close()]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new RealizarError("CLOSED", "the model was closed");
+  }
+
+  #start(prompt: Prompt, options: GenerateOptions, hooks: Parameters<StartGeneration>[2]): Generation {
+    return new RunningGeneration({
+      client: this.#engine,
+      signal: options.signal,
+      prepare: async (signal) => {
+        if (hooks.refusal !== undefined) throw hooks.refusal;
+        this.#checkOpen();
+        const request = checkGenerate(options, this.#opened.sampling, this.info.vocabSize);
+        return { ...request, tokens: await this.#encode(prompt, options, signal) };
+      },
+      ...(hooks.onEnd === undefined ? {} : { onEnd: hooks.onEnd }),
+    });
+  }
+
+  async #encode(prompt: Prompt, options: GenerateOptions, signal: AbortSignal): Promise<Int32Array> {
+    if (typeof prompt === "string") {
+      return await this.#text.encode({ kind: "text", text: prompt, special: options.special ?? false, addSpecial: true }, signal);
+    }
+    if (prompt.length === 0) throw new RealizarError("ARG", "prompt: got an empty list, expected tokens or messages");
+    if (isMessages(prompt)) return await this.#text.encode({ kind: "messages", messages: prompt }, signal);
+    return checkTokens(prompt, this.info.vocabSize);
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * Qwen3 (dense): the Llama form with an RMSNorm over each head of queries and keys before RoPE on the halves of a head.
+ * The size of a head is the file's (attention.key_length), not hidden_size / n_heads.
+ */
+import { attentionRoles, buildDecoder, decoderRoles, preNormLayer, vectorRole } from "./decoder.ts";
+import type { Architecture } from "./mod.ts";
+import { ropeTable } from "./rope.ts";
+
+export const qwen3: Architecture = {
+  name: "qwen3",
+  roles: (config) =>
+    decoderRoles(config, (layer) => [
+      ...attentionRoles(config, layer, { bias: "none" }),
+      vectorRole(layer, "attn_q_norm", config.headDim),
+      vectorRole(layer, "attn_k_norm", config.headDim),
+    ]),
+  build: (config, weights) =>
+    buildDecoder(config, weights, (p) => {
+      const rope = ropeTable(p, config, "halves");
+      const { headDim, rmsEps } = config;
+      return (layer, x) =>
+        preNormLayer(layer, x, (heads, role) => {
+          const normed = p.rmsNorm(heads, layer.w.get(`${role}_norm`), rmsEps, headDim);
+          return p.rope(normed, rope, headDim);
+        });
+    }),
+};

@@ -1,0 +1,215 @@
+/** A model's native objects: engine, weights, plan and cache, opened in order and closed together. */
+import { BACKENDS, FILE_NONE, PLAN_FLAGS, STRUCTS } from "../platform/abi.ts";
+import type { Library } from "../platform/library.ts";
+import { readField, readStruct, readText, writeStruct } from "../platform/struct.ts";
+import type { KvDtype } from "../types.ts";
+import { ResultReader } from "./batch.ts";
+import type { StepRunner } from "./loop.ts";
+import type { PlanFacts } from "./protocol.ts";
+
+/** `rz_dtype` numbers of KV element types. */
+const KV_DTYPES: Record<KvDtype, number> = { f32: 0, f16: 1, q8_0: 8 };
+
+/** A file as it was when it was validated. */
+export interface WeightFile {
+  path: string;
+  /** Bytes. */
+  size: number;
+  /** Nanoseconds; 0 = not checked. */
+  mtimeNs: bigint;
+}
+
+/** How a plan is opened. */
+export interface PlanSizes {
+  maxTokens: number;
+  maxSequences: number;
+  maxOuts: number;
+  deterministic: boolean;
+}
+
+/** How a cache is opened. */
+export interface CacheSizes {
+  kvDtype: KvDtype;
+  maxSequences: number;
+  contextSize: number;
+  pageTokens: number;
+}
+
+/** Facts of an open engine. */
+export interface EngineFacts {
+  name: string;
+  threads: number;
+  isa: number;
+  pageTokens: number;
+  freeBytes: number;
+  totalBytes: number;
+}
+
+/** Opens an engine. The caller closes it with `rz_engine_close`, which closes everything below. */
+export function openEngine(library: Library, backend: keyof typeof BACKENDS, device: number, threads: number, isaMax: number): number {
+  const options = writeStruct(STRUCTS.rz_engine_options, {
+    size: STRUCTS.rz_engine_options.size,
+    backend: BACKENDS[backend],
+    n_devices: 1,
+    device: [device],
+    n_threads: threads,
+    isa_max: isaMax,
+  });
+  return library.check(library.native.rz_engine_open(options));
+}
+
+/** What an engine says of itself. */
+export function engineFacts(library: Library, engine: number): EngineFacts {
+  const out = new Uint8Array(STRUCTS.rz_engine_info.size);
+  library.check(library.native.rz_engine_info_read(engine, out));
+  const info = readStruct(STRUCTS.rz_engine_info, out);
+  return {
+    name: readText(STRUCTS.rz_engine_info, out, "name"),
+    threads: info.n_threads,
+    isa: info.isa,
+    pageTokens: info.page_tokens,
+    freeBytes: info.device_free,
+    totalBytes: info.device_total,
+  };
+}
+
+/** The paths argument of rz_weights_open. */
+function packPaths(files: readonly WeightFile[]): Uint8Array {
+  const names = files.map((file) => new TextEncoder().encode(file.path));
+  const sizes = names.map((name) => (20 + name.length + 7) & ~7);
+  const out = new Uint8Array(sizes.reduce((sum, n) => sum + n, 0));
+  const view = new DataView(out.buffer);
+  let at = 0;
+  for (const [i, file] of files.entries()) {
+    view.setBigUint64(at, BigInt(file.size), true);
+    view.setBigInt64(at + 8, file.mtimeNs, true);
+    view.setUint32(at + 16, names[i]!.length, true);
+    out.set(names[i]!, at + 20);
+    at += sizes[i]!;
+  }
+  return out;
+}
+
+/** Starts loading weights: from files, or (files undefined) from bytes that the caller writes. Returns the handle. */
+export function openWeights(library: Library, engine: number, table: Uint8Array, files?: readonly WeightFile[]): number {
+  const nWeights = table.length / STRUCTS.rz_weight.size;
+  const paths = files === undefined ? new Uint8Array(0) : packPaths(files);
+  const weights = files === undefined ? withoutFiles(table) : table;
+  return library.check(library.native.rz_weights_open(engine, paths, paths.length, weights, nWeights));
+}
+
+/** The same weights, whose bytes come by rz_weights_write. */
+function withoutFiles(table: Uint8Array): Uint8Array {
+  const { size, fields } = STRUCTS.rz_weight;
+  const copy = table.slice();
+  const view = new DataView(copy.buffer);
+  for (let at = 0; at < copy.length; at += size) {
+    view.setUint32(at + fields.file[1], FILE_NONE, true);
+    view.setBigUint64(at + fields.offset[1], 0n, true);
+  }
+  return copy;
+}
+
+function packPlanOptions(sizes: PlanSizes): Uint8Array {
+  return writeStruct(STRUCTS.rz_plan_options, {
+    size: STRUCTS.rz_plan_options.size,
+    flags: sizes.deterministic ? PLAN_FLAGS.deterministic : 0,
+    max_tokens: sizes.maxTokens,
+    max_seqs: sizes.maxSequences,
+    max_outs: sizes.maxOuts,
+  });
+}
+
+/** Bytes a plan takes on an engine, without allocating. */
+export function checkPlan(library: Library, engine: number, plan: Uint8Array, sizes: PlanSizes): { weightsBytes: number; scratchBytes: number } {
+  const out = new Uint8Array(STRUCTS.rz_plan_info.size);
+  library.check(library.native.rz_plan_check(engine, plan, plan.length, packPlanOptions(sizes), out));
+  const info = readStruct(STRUCTS.rz_plan_info, out);
+  return { weightsBytes: info.weights_bytes, scratchBytes: info.scratch_bytes };
+}
+
+/** Pages of every group so that each sequence can fill its context; with the null page. */
+export function pagesOf(sizes: CacheSizes): number {
+  return sizes.maxSequences * Math.ceil(sizes.contextSize / sizes.pageTokens) + 1;
+}
+
+function packCacheOptions(plan: PlanFacts, sizes: CacheSizes): Uint8Array {
+  const { rz_cache_options: options, rz_cache_group: group } = STRUCTS;
+  const out = writeStruct(options, { size: options.size, n_groups: plan.groups.length, n_slots: sizes.maxSequences });
+  const dtype = KV_DTYPES[sizes.kvDtype];
+  for (const [i, { nLayers, window, kCols, vCols }] of plan.groups.entries()) {
+    writeStruct(group, {
+      n_layers: nLayers,
+      window,
+      k_cols: kCols,
+      v_cols: vCols,
+      k_dtype: dtype,
+      v_dtype: dtype,
+      n_pages: pagesOf(sizes),
+      page_tokens: sizes.pageTokens,
+    }, out, 32 + i * group.size);
+  }
+  return out;
+}
+
+/** A plan and a cache over loaded weights: what runs steps. */
+export class NativeRunner implements StepRunner {
+  readonly #library: Library;
+  readonly #engine: number;
+  readonly plan: number;
+  readonly cache: number;
+  readonly #result: ResultReader;
+  /** Bytes the plan allocated. */
+  readonly scratchBytes: number;
+
+  /** Throws and leaves nothing open when one of the two cannot be opened. */
+  constructor(library: Library, handles: { engine: number; weights: number }, facts: PlanFacts, plan: PlanSizes, cache: CacheSizes) {
+    const { native } = library;
+    this.#library = library;
+    this.#engine = handles.engine;
+    this.plan = library.check(native.rz_plan_open(handles.weights, facts.bytes, facts.bytes.length, packPlanOptions(plan)));
+    try {
+      this.cache = library.check(native.rz_cache_open(handles.engine, packCacheOptions(facts, cache)));
+    } catch (error) {
+      native.rz_plan_close(this.plan);
+      throw error;
+    }
+    const info = new Uint8Array(STRUCTS.rz_plan_info.size);
+    library.check(native.rz_plan_info_read(this.plan, info));
+    this.#result = new ResultReader(readField(STRUCTS.rz_plan_info, info, "result_bytes_max"));
+    this.scratchBytes = readField(STRUCTS.rz_plan_info, info, "scratch_bytes");
+  }
+
+  submit(batch: Uint8Array): number {
+    return this.#library.check(this.#library.native.rz_step_submit(this.plan, this.cache, batch, batch.length));
+  }
+
+  wait(ticket: number, timeoutMs: number): ResultReader | undefined {
+    const { bytes } = this.#result;
+    const n = this.#library.check(this.#library.native.rz_step_wait(this.#engine, ticket, timeoutMs, bytes, bytes.length));
+    return n === 0 ? undefined : this.#result;
+  }
+
+  cancel(ticket: number): void {
+    this.#library.native.rz_step_cancel(this.#engine, ticket);
+  }
+
+  /** Rows of a value of a step that was waited for, into `out` ([nRows x cols]). */
+  read(ticket: number, value: number, row: number, nRows: number, out: Float32Array): void {
+    this.#library.check(this.#library.native.rz_step_read(this.#engine, ticket, value, row, nRows, out, out.length));
+  }
+
+  /** Closes plan and cache; what runs is cancelled. */
+  close(): void {
+    this.#library.native.rz_plan_close(this.plan);
+    this.#library.native.rz_cache_close(this.cache);
+  }
+}
+
+/** Bytes of the KV cache, as rz_cache_open allocates them. */
+export function cacheBytes(plan: PlanFacts, sizes: CacheSizes): number {
+  const perElement = { f32: 4, f16: 2, q8_0: 34 / 32 }[sizes.kvDtype];
+  const tokens = pagesOf(sizes) * sizes.pageTokens;
+  return plan.groups.reduce((sum, g) => sum + g.nLayers * (g.kCols + g.vCols) * perElement * tokens, 0);
+}
+

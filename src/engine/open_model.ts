@@ -1,0 +1,209 @@
+/** Opens a prepared model on a device: picks the backend, estimates, loads weights, opens plan and cache. */
+import { RealizarError } from "../errors.ts";
+import { ISAS, STRUCTS } from "../platform/abi.ts";
+import { env } from "../platform/env.ts";
+import { type Library, openLibrary } from "../platform/library.ts";
+import { readStruct } from "../platform/struct.ts";
+import type { KvDtype, LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
+import {
+  cacheBytes,
+  type CacheSizes,
+  checkPlan,
+  engineFacts,
+  NativeRunner,
+  openEngine,
+  openWeights,
+  pagesOf,
+  type PlanSizes,
+} from "./native_model.ts";
+import type { PreparedModel } from "./prepare.ts";
+import type { Placement, PlanFacts } from "./protocol.ts";
+import type { SchedulerGroup } from "./scheduler.ts";
+
+const CONTEXT_DEFAULT = 4096;
+/** Tokens of one step. Longer prompts come in chunks. */
+const STEP_TOKENS_MAX = 512;
+const POLL_MS = 5;
+const WRITE_BYTES = 16 << 20;
+
+/** A model that can run. */
+export interface OpenModel {
+  library: Library;
+  handles: { engine: number; weights: number };
+  runner: NativeRunner;
+  info: ModelInfo;
+  facts: PlanFacts;
+  groups: SchedulerGroup[];
+  maxStepTokens: number;
+}
+
+interface Layout {
+  backend: "ref" | "cpu";
+  plan: PlanSizes;
+  cache: CacheSizes;
+}
+
+function planFacts(model: PreparedModel): PlanFacts {
+  return { bytes: model.plan.bytes, logits: model.plan.logitsValue, groups: model.plan.groups.map((g) => ({ ...g })) };
+}
+
+function chooseBackend(placement: Placement): "ref" | "cpu" {
+  if (placement.device === "cuda") {
+    throw new RealizarError("UNSUPPORTED", 'device "cuda": this build has no CUDA kernels yet; use "cpu"');
+  }
+  return placement.device === "ref" ? "ref" : "cpu";
+}
+
+function isaMax(): number {
+  const name = env("REALIZAR_ISA");
+  if (name === undefined) return ISAS.auto;
+  const isa = (ISAS as Record<string, number>)[name];
+  if (isa === undefined) {
+    throw new RealizarError("ARG", `REALIZAR_ISA: got "${name}", expected one of ${Object.keys(ISAS).join(", ")}`);
+  }
+  return isa;
+}
+
+function layOut(model: PreparedModel, placement: Placement, pageTokens: number): Layout {
+  const backend = chooseBackend(placement);
+  const trained = model.config.contextLength;
+  const contextSize = placement.contextSize || Math.min(trained, CONTEXT_DEFAULT);
+  if (contextSize > trained) {
+    throw new RealizarError("ARG", `contextSize: got ${contextSize}, the model was made for at most ${trained}`);
+  }
+  const { maxSequences, deterministic } = placement;
+  const kvDtype: KvDtype = placement.kvDtype ?? (backend === "ref" ? "f32" : "f16");
+  const maxTokens = Math.max(maxSequences, Math.min(STEP_TOKENS_MAX, contextSize));
+  return {
+    backend,
+    plan: { maxTokens, maxSequences, maxOuts: maxSequences, deterministic },
+    cache: { kvDtype, maxSequences, contextSize, pageTokens },
+  };
+}
+
+/** What loading would take. Opens and closes an engine; reads no weights. */
+export function estimateModel(model: PreparedModel, placement: Placement): MemoryEstimate {
+  const library = openLibrary(placement.libraryPath);
+  const engine = openEngine(library, chooseBackend(placement), placement.deviceIndex, placement.threads, isaMax());
+  try {
+    const device = engineFacts(library, engine);
+    const layout = layOut(model, placement, device.pageTokens);
+    const { weightsBytes, scratchBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
+    const kvBytes = cacheBytes(planFacts(model), layout.cache);
+    const totalBytes = weightsBytes + scratchBytes + kvBytes;
+    return {
+      device: device.name,
+      weightsBytes,
+      kvBytes,
+      scratchBytes,
+      totalBytes,
+      contextSize: layout.cache.contextSize,
+      maxSequences: layout.cache.maxSequences,
+      freeBytes: device.freeBytes,
+      fits: totalBytes <= device.freeBytes,
+    };
+  } finally {
+    library.native.rz_engine_close(engine);
+  }
+}
+
+/** Weights of a model that does not lie in files: read from its source piece by piece and handed to C. */
+async function writeWeights(library: Library, weights: number, model: PreparedModel, tick: () => Promise<void>): Promise<void> {
+  for (const [i, { file, offset, bytes, rows, nExperts }] of model.table.entries()) {
+    const rowBytes = bytes / (rows * nExperts);
+    const piece = Math.max(1, Math.floor(WRITE_BYTES / rowBytes)) * rowBytes;
+    for (let at = 0; at < bytes; at += piece) {
+      const data = await model.files[file]!.source.read(offset + at, Math.min(piece, bytes - at));
+      library.check(library.native.rz_weights_write(weights, i + 1, at, data, data.length));
+      await tick();
+    }
+  }
+}
+
+/** Brings all weights; `tick` is called between polls and may throw to stop. */
+async function loadWeights(
+  library: Library,
+  engine: number,
+  model: PreparedModel,
+  onProgress: (progress: LoadProgress) => void,
+  tick: () => Promise<void>,
+): Promise<number> {
+  const files = model.files.every((file) => file.path !== null)
+    ? model.files.map(({ path, size, mtimeNs }) => ({ path: path!, size, mtimeNs }))
+    : undefined;
+  const weights = openWeights(library, engine, model.plan.weightTable, files);
+  const out = new Uint8Array(STRUCTS.rz_progress.size);
+  const poll = (ms: number): boolean => {
+    const ready = library.check(library.native.rz_weights_poll(weights, ms, out)) === 1;
+    const progress = readStruct(STRUCTS.rz_progress, out);
+    onProgress({ loadedBytes: progress.done_bytes, totalBytes: progress.total_bytes });
+    return ready;
+  };
+  if (files === undefined) {
+    await writeWeights(library, weights, model, async () => {
+      poll(0);
+      await tick();
+    });
+  }
+  while (!poll(POLL_MS)) await tick();
+  return weights;
+}
+
+/** Opens everything; what was opened is closed again when a part fails. */
+export async function openModel(
+  model: PreparedModel,
+  placement: Placement,
+  onProgress: (progress: LoadProgress) => void,
+  tick: () => Promise<void>,
+): Promise<OpenModel> {
+  const library = openLibrary(placement.libraryPath);
+  const engine = openEngine(library, chooseBackend(placement), placement.deviceIndex, placement.threads, isaMax());
+  try {
+    const device = engineFacts(library, engine);
+    const layout = layOut(model, placement, device.pageTokens);
+    const { weightsBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
+    const weights = await loadWeights(library, engine, model, onProgress, tick);
+    const facts = planFacts(model);
+    const runner = new NativeRunner(library, { engine, weights }, facts, layout.plan, layout.cache);
+    return {
+      library,
+      handles: { engine, weights },
+      runner,
+      info: modelInfo(model, device.name, layout, weightsBytes, runner.scratchBytes),
+      facts,
+      groups: facts.groups.map((g) => ({ pageTokens: device.pageTokens, nPages: pagesOf(layout.cache), window: g.window })),
+      maxStepTokens: layout.plan.maxTokens,
+    };
+  } catch (error) {
+    library.native.rz_engine_close(engine);
+    throw error;
+  }
+}
+
+function modelInfo(model: PreparedModel, device: string, layout: Layout, weightsBytes: number, scratchBytes: number): ModelInfo {
+  const { config, table, files } = model;
+  const dtypes: Record<string, number> = {};
+  for (const { dtype, bytes } of table) dtypes[dtype.name] = (dtypes[dtype.name] ?? 0) + bytes;
+  return {
+    architecture: config.architecture,
+    name: config.name,
+    device,
+    nLayers: config.nLayers,
+    hiddenSize: config.hiddenSize,
+    nHeads: config.nHeads,
+    nKvHeads: config.nKvHeads,
+    headDim: config.headDim,
+    vocabSize: config.vocabSize,
+    nParameters: table.reduce((sum, w) => sum + w.rows * w.cols * w.nExperts, 0),
+    dtypes,
+    fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+    contextLength: config.contextLength,
+    contextSize: layout.cache.contextSize,
+    maxSequences: layout.cache.maxSequences,
+    kvDtype: layout.cache.kvDtype,
+    weightsBytes,
+    kvBytes: cacheBytes(planFacts(model), layout.cache),
+    scratchBytes,
+    hasChatTemplate: model.vocab.tables.chatTemplate !== undefined,
+  };
+}

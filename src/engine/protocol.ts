@@ -1,0 +1,115 @@
+/**
+ * Messages between the main thread (M) and a model's engine Worker (E). Everything is cloneable data. Ids of
+ * generations are chosen by M. Exactly one of `ended` and `failed` comes for each id, as its last message.
+ */
+import type { WireError } from "../errors.ts";
+import type { VocabTables } from "../text/vocab.ts";
+import type {
+  FinishReason,
+  MemoryEstimate,
+  ModelInfo,
+  SamplingOptions,
+  TokenLogprob,
+  Timings,
+  Usage,
+} from "../types.ts";
+import type { OutSampling } from "./batch.ts";
+
+/** Tokens a generation may be ahead of its reader; the reader returns half of it when drained. */
+export const CREDIT = 256;
+/** Generations waiting for a place; one more is `BUSY`. */
+export const QUEUE_MAX = 1024;
+
+/** Where the bytes of a model come from, as it can be posted. */
+export type WireSource = { kind: "path"; path: string } | { kind: "bytes"; bytes: Uint8Array } | {
+  kind: "blob";
+  blob: Blob;
+};
+
+/** Placement after checking: every value is in its range. */
+export interface Placement {
+  device: "auto" | "cpu" | "ref" | "cuda";
+  /** CUDA ordinal. */
+  deviceIndex: number;
+  /** 0 = min(the model's, 4096). */
+  contextSize: number;
+  maxSequences: number;
+  /** 0 = what C finds. */
+  threads: number;
+  /** Undefined = the backend's default. */
+  kvDtype: "f32" | "f16" | "q8_0" | undefined;
+  deterministic: boolean;
+  libraryPath: string | undefined;
+}
+
+/** What a generation asks for, after checking. */
+export interface GenerationRequest {
+  id: number;
+  /** The whole prompt. */
+  tokens: Int32Array;
+  sampling: OutSampling;
+  /** Tokens that penalties look back; 0 = all. */
+  penaltyWindow: number;
+  stops: readonly string[];
+  /** 0 = the rest of the context. */
+  maxTokens: number;
+  /** Tokens that may be sampled before the reader returns credit: {@linkcode CREDIT}. */
+  credit: number;
+  /** Whether log-probabilities travel with the tokens. */
+  logprobs: boolean;
+}
+
+/** M to E. */
+export type ToEngine =
+  | { type: "open"; source: WireSource; placement: Placement }
+  | { type: "estimate"; source: WireSource; placement: Placement }
+  | { type: "submit"; request: GenerationRequest }
+  | { type: "credit"; id: number; n: number }
+  | { type: "cancel"; id: number }
+  | { type: "close" };
+
+/** What M needs to use an open model. */
+export interface OpenedModel {
+  info: ModelInfo;
+  /** Native handles, valid in every thread: M closes `engine` when E is gone; sessions run over `weights`. */
+  handles: { engine: number; weights: number };
+  /** The plan's bytes and what a session's own cache needs. */
+  plan: PlanFacts;
+  /** Sampling settings of the model file. */
+  sampling: SamplingOptions;
+  /** The library's file. */
+  libraryPath: string;
+}
+
+/** A plan as native calls need it. */
+export interface PlanFacts {
+  bytes: Uint8Array;
+  /** Id of the logits value. */
+  logits: number;
+  /** Cache groups it uses. */
+  groups: { nLayers: number; window: number; kCols: number; vCols: number }[];
+}
+
+/** One step's news of all sequences, flat: entry i is about id ids[i]; its tokens end at tokenEnds[i]. */
+export interface StepMessage {
+  type: "step";
+  ids: number[];
+  texts: string[];
+  tokenEnds: number[];
+  tokens: number[];
+  /** One entry a token when its generation asked; undefined otherwise. Absent when nobody asked. */
+  logprobs?: ({ logprob: number; top: TokenLogprob[] } | undefined)[];
+}
+
+/** E to M. */
+export type FromEngine =
+  | { type: "vocab"; tables: VocabTables }
+  | { type: "progress"; loadedBytes: number; totalBytes: number }
+  | { type: "opened"; model: OpenedModel }
+  | { type: "estimated"; estimate: MemoryEstimate }
+  | { type: "refused"; error: WireError }
+  | { type: "started"; id: number; cachedTokens: number }
+  | StepMessage
+  | { type: "ended"; id: number; finishReason: FinishReason; stop?: string; usage: Usage; timings: Timings }
+  | { type: "failed"; id: number; error: WireError }
+  | { type: "closed" };

@@ -1,0 +1,52 @@
+/** Builds the native half with zig, unless a stamp says that it is built. */
+import process from "node:process";
+import { inRoot, ROOT, TOOLS, ZIG_PACKAGE } from "./paths.mjs";
+import { filesBelow, observeInputs, upToDate, writeStamp } from "./stamp.mjs";
+import { step } from "./step.mjs";
+
+/** What each build makes, and of what. */
+const BUILDS = {
+  /** The library that programs load. */
+  release: {
+    steps: ["release"],
+    inputs: ["csrc", "cuda", "build.zig", "tools/pins.json"],
+    outputs: ["lib/librealizar.so"],
+  },
+  /** The same, the library with test hooks, and the program that prints struct layouts. */
+  tests: {
+    steps: ["install", "layout", "sources"],
+    inputs: ["csrc", "cuda", "build.zig", "tools/pins.json", "tests/native"],
+    outputs: ["lib/librealizar.so", "lib/librealizar_test.so", "sources.json"],
+  },
+};
+
+/** Runs `zig build` with these arguments in the checkout. */
+export function zigBuild(title, args, { show = false, remedy = "Fix what the compiler says above." } = {}) {
+  return step({
+    title,
+    command: TOOLS.python,
+    args: ["-m", "ziglang", "build", "--summary", "none", ...args],
+    cwd: ROOT,
+    // ZIG_DEBUG_CMD: zig compiles its own build runner unoptimized, which takes 5 s instead of 80 the first time.
+    env: { PYTHONPATH: ZIG_PACKAGE, ZIG_DEBUG_CMD: process.env.ZIG_DEBUG_CMD ?? "1" },
+    show,
+    remedy,
+  });
+}
+
+const stampOf = (which) => inRoot("zig-out", `${which}.stamp.json`);
+const outputsOf = (which) => BUILDS[which].outputs.map((output) => inRoot("zig-out", output));
+
+/** True when the stamp of a build is right: nothing to do. */
+export function nativeIsBuilt(which) {
+  return upToDate(stampOf(which), BUILDS[which].inputs, outputsOf(which));
+}
+
+/** Builds `release` or `tests` (which contains it); instant when nothing changed. */
+export async function buildNative(which) {
+  if (nativeIsBuilt(which)) return;
+  const made = which === "tests" ? ["release", "tests"] : [which];
+  const seen = made.map((build) => observeInputs(BUILDS[build].inputs));
+  await zigBuild(`setup: building the library (${filesBelow("csrc").length} files)`, BUILDS[which].steps);
+  made.forEach((build, i) => writeStamp(stampOf(build), seen[i], outputsOf(build)));
+}

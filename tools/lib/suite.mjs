@@ -1,0 +1,102 @@
+/** Runs the TypeScript suite under one runtime and tells the result. */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import process from "node:process";
+import { readReport } from "./junit.mjs";
+import { inRoot, ROOT, TOOLS } from "./paths.mjs";
+
+const TEST_TIMEOUT_MS = 120_000;
+const SUITE_TIMEOUT_MS = 480_000;
+
+/** Every test file. */
+export function testFiles() {
+  return readdirSync(inRoot("tests")).filter((name) => name.endsWith("_test.ts")).sort().map((name) => `tests/${name}`);
+}
+
+/** The command line of each runtime. Types are checked by tsc, once, not by Deno again. */
+const COMMANDS = {
+  bun: (report, files) => [
+    TOOLS.bun,
+    ["test", `--timeout=${TEST_TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`]
+      .concat(files.map((file) => `./${file}`)),
+  ],
+  deno: (report, files) => [TOOLS.deno, ["test", "-A", "--no-check", `--junit-path=${report}`, ...files]],
+  node: (report, files) => [
+    TOOLS.node,
+    ["--test", `--test-timeout=${TEST_TIMEOUT_MS}`, "--test-reporter=junit", `--test-reporter-destination=${report}`]
+      .concat(["--disable-warning=ExperimentalWarning", ...files]),
+  ],
+};
+
+/** The runtimes, in the order in which they are run. */
+export const RUNTIMES = Object.keys(COMMANDS);
+
+function run(command, args) {
+  const env = { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", CI: "1" };
+  env.PATH = `${inRoot("node_modules", ".bin")}${delimiter}${env.PATH}`;
+  delete env.FORCE_COLOR;
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: ROOT, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+    let output = "";
+    let timedOut = false;
+    const take = (chunk) => output = (output + chunk).slice(-64 * 1024);
+    child.stdout.setEncoding("utf8").on("data", take);
+    child.stderr.setEncoding("utf8").on("data", take);
+    const timer = setTimeout(() => {
+      timedOut = true;
+      process.kill(-child.pid, "SIGKILL"); // the group: also what the tests have started
+    }, SUITE_TIMEOUT_MS);
+    child.on("error", (error) => resolve({ how: `could not be started (${error.message})`, output }));
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      const ended = signal === null ? `ended with status ${code}` : `was ended by ${signal}`;
+      resolve({ code, how: timedOut ? `took more than ${SUITE_TIMEOUT_MS / 1000} s` : ended, output });
+    });
+  });
+}
+
+function tell(runtime, cases, seconds) {
+  for (const { name, state, message } of cases) {
+    if (state === "failed") console.log(`\n${runtime}: FAILED ${name}\n${message.replace(/^/gm, "    ")}`);
+  }
+  const skipped = new Map();
+  for (const { name, state, message } of cases) {
+    if (state === "skipped") skipped.set(message, [...(skipped.get(message) ?? []), name]);
+  }
+  for (const [reason, names] of skipped) {
+    for (const name of names) console.log(`${runtime}: skipped ${name} (${reason})`);
+  }
+  const count = (state) => cases.filter((c) => c.state === state).length;
+  console.error(`${runtime}: ${seconds} s`);
+  console.log(`${runtime}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped`);
+  return count("failed") === 0;
+}
+
+/**
+ * Runs the files under a runtime and prints its closing line. A run that leaves no report, has no test in it, or
+ * fails without a failed test is one failure more.
+ */
+export async function runSuite(runtime, files) {
+  const folder = mkdtempSync(join(tmpdir(), "realizar-report-"));
+  const report = join(folder, "report.xml");
+  const started = performance.now();
+  const beat = setInterval(() => {
+    console.error(`${runtime}: running, ${Math.round((performance.now() - started) / 1000)} s`);
+  }, 30_000);
+  try {
+    const { code, how, output } = await run(...COMMANDS[runtime](report, files));
+    const cases = readReport(report) ?? [];
+    const broken = cases.length === 0 || (code !== 0 && !cases.some((c) => c.state === "failed"));
+    if (broken) {
+      const message = `${runtime} ${how} and left ${cases.length} results. Its last output:\n${output.slice(-6000)}`;
+      cases.push({ name: `${runtime} itself`, state: "failed", message });
+    }
+    const ok = tell(runtime, cases, Math.round((performance.now() - started) / 1000));
+    return { ok, cases };
+  } finally {
+    clearInterval(beat);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
