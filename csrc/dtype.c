@@ -28,9 +28,7 @@ static float f32_of_bits(uint32_t bits) {
     return x;
 }
 
-static float f16_at(const uint8_t *p) {
-    return rz_f16_to_f32(u16_at(p));
-}
+static float f16_at(const uint8_t *p) { return rz_f16_to_f32(u16_at(p)); }
 
 /* ---- floats ------------------------------------------------------------------------------------------------------ */
 
@@ -62,9 +60,7 @@ uint16_t rz_f32_to_f16(float x) {
     return (uint16_t)(sign | (base + kept + up));
 }
 
-static void f32_row(const uint8_t *blocks, uint32_t n, float *out) {
-    memcpy(out, blocks, (size_t)n * 4);
-}
+static void f32_row(const uint8_t *blocks, uint32_t n, float *out) { memcpy(out, blocks, (size_t)n * 4); }
 
 static void f16_row(const uint8_t *blocks, uint32_t n, float *out) {
     for (uint32_t i = 0; i < n; i++) out[i] = f16_at(blocks + 2 * (size_t)i);
@@ -149,9 +145,7 @@ static void iq4_nl_row(const uint8_t *blocks, uint32_t n, float *out) {
 /* ---- superblocks of 256 ------------------------------------------------------------------------------------------ */
 
 /* Two-bit fields of Q2_K and Q3_K: run r of 32 weights is bits 2 (r % 4) of bytes 32 (r / 4) .. + 31. */
-static int two_bits(const uint8_t *q, int run, int i) {
-    return q[run / 4 * 32 + i] >> (run % 4 * 2) & 3;
-}
+static int two_bits(const uint8_t *q, int run, int i) { return q[run / 4 * 32 + i] >> (run % 4 * 2) & 3; }
 
 /* {u8 scales[16] (scale | min << 4), u8 q[64], f16 d, f16 dmin}: d * scale * q - dmin * min, 16 sub-blocks of 16 */
 static void q2_k_row(const uint8_t *blocks, uint32_t n, float *out) {

@@ -54,6 +54,11 @@ struct rz_cache {
     bool lane_taken[RZ_QUEUE_DEPTH];
 };
 
+/* Masks that rz_step_sample may bring for one step: no more sequences than that sample. */
+static inline uint32_t rz_plan_masks_max(const rz_plan *plan) {
+    return plan->options.max_outs < plan->options.max_seqs ? plan->options.max_outs : plan->options.max_seqs;
+}
+
 /* Pins an object of a kind and casts it. */
 static inline rz_status rz_pin_engine(const char *function, uint32_t id, rz_engine **out) {
     rz_object *o = NULL;

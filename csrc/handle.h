@@ -2,8 +2,7 @@
  *
  * An object's id is stale from the moment its close begins. A call that found the object before has *pinned* it: the
  * close waits for such calls (telling those that wait for something to give up) before it frees anything. A parent
- * outlives its children. Locks are taken in the order queue, then table; no lock is held while an object is opened,
- * stopped or destroyed. */
+ * outlives its children. No lock is held while an object is stopped or destroyed. */
 #ifndef RZ_HANDLE_H
 #define RZ_HANDLE_H
 #include "error.h"

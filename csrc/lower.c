@@ -44,9 +44,7 @@ static void note_values(rz_lowering *l) {
     }
 }
 
-static uint32_t least(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 uint64_t rz_lowering_rows(const rz_lowering *l, uint32_t rows) {
     switch (rows) {
@@ -201,13 +199,14 @@ static uint64_t value_bytes(const rz_lowering *l, uint32_t id) {
     return bytes ? (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES : ALIGN_BYTES;
 }
 
-/* Calls back for every value a launch uses (defs = false) or defines (true); a value may come twice. */
+/* Gives back a value's memory when this launch is its last; the same value may come again. */
 static void free_if_over(rz_lowering *l, work *w, uint32_t launch, uint32_t id) {
     if (id == 0 || w->last_launch[id - 1] != launch || l->value_offset[id - 1] == RZ_NO_MEMORY) return;
     give(w, l->value_offset[id - 1], value_bytes(l, id));
     w->last_launch[id - 1] = UINT32_MAX; /* once */
 }
 
+/* Memory for what launch i defines, but for what stays inside. */
 static int32_t place(rz_lowering *l, work *w, uint32_t i) {
     const rz_launch *launch = &l->launches[i];
     for (uint32_t k = 0; k < launch->n_ops * 2; k++) {
@@ -287,7 +286,8 @@ int32_t rz_lower(const rz_plan_ir *ir, const rz_plan_options *options, const rz_
                          .row_class = row_class,
                          .rows_max = rows_max};
     work w = {0};
-    uint8_t *block = rz_alloc(account, RZ_MEMORY_PLAN, carve(out, &w, NULL), "lowering");
+    out->own_bytes = carve(out, &w, NULL);
+    uint8_t *block = rz_alloc(account, RZ_MEMORY_PLAN, out->own_bytes, "lowering");
     if (!block) return RZ_E_OOM_HOST;
     carve(out, &w, block);
     note_values(out);

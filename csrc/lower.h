@@ -48,11 +48,12 @@ struct rz_lowering {
     uint32_t *value_user;    /* [n_values] index of the first op that uses it, RZ_NO_OP = none */
     uint8_t *value_pinned;   /* [n_values] 1 = OUTPUT or WATCHED: must be in memory after the step */
     uint32_t experts_per_token; /* k of Tk rows, 0 = none */
+    size_t own_bytes;           /* of the allocation that holds these arrays */
 };
 
 /* Lowers a verified plan for one row class of at most rows_max token rows: takes patterns in table order at each
  * anchor (patterns_off, NO_FUSION), assigns memory, writes *out. One allocation with the account; ir, options and
- * patterns must outlive it. OOM_HOST; LIMIT when the arena would exceed 2^48 bytes; INTERNAL for a matcher's nonsense. */
+ * patterns must outlive it. OOM_HOST; LIMIT: an arena of more than 2^48 bytes; INTERNAL: a matcher's nonsense. */
 int32_t rz_lower(const rz_plan_ir *ir, const rz_plan_options *options, const rz_pattern *patterns, uint32_t n_patterns,
                  uint32_t row_class, uint32_t rows_max, rz_account *account, rz_lowering *out);
 void rz_lowering_free(rz_lowering *l); /* zeroes *l; fine on a zeroed one */

@@ -46,7 +46,6 @@ typedef struct rz_ticket {
     bool after_failed;   /* the ticket it comes after did not succeed */
     bool closed;         /* plan or cache is being closed: ends as CLOSED */
     bool hold;           /* sampling waits for `released` */
-    bool sampling_open;  /* rz_step_sample is copying masks */
     bool released;
     atomic_uint cancel;
 
@@ -56,6 +55,7 @@ typedef struct rz_ticket {
     uint32_t after;   /* 0 = none, or known to have succeeded */
     uint32_t n_masks; /* highest mask of the outs */
     uint32_t *masks;
+    uint32_t *row_mark; /* [max_tokens] */
     uint64_t submitted_ns;
 
     /* Written by the driver, then read by who waits. */
@@ -84,7 +84,6 @@ typedef struct rz_queue {
     uint32_t n_waiting; /* callers in `done` */
     bool stopping;
     uint32_t last_number;
-    uint32_t n_tickets; /* FILLING to DONE */
     rz_plan *plans;     /* open ones */
     rz_history history[RZ_HISTORY];
     rz_thread thread;
@@ -119,10 +118,13 @@ void rz_queue_cancel(rz_queue *q, uint32_t number);
 /* Takes a turn of the calling thread after everything queued so far, and ends it. BUSY when a step before it waits for
  * rz_step_sample (the caller would wait for itself), CLOSED. */
 rz_status rz_queue_fence_begin(rz_queue *q, rz_fence *fence);
-void rz_queue_fence_end(rz_queue *q, rz_fence *fence);
+void rz_queue_fence_end(rz_queue *q);
+
+/* Tickets not told yet, of all engines. */
+uint32_t rz_queue_tickets(void);
 
 /* Finds the plan whose last submitted step has this number and was told as a success; while it is read, the plan
- * runs nothing. */
+ * runs nothing and is not removed. */
 rz_status rz_queue_read_begin(rz_queue *q, uint32_t number, rz_plan **plan);
 void rz_queue_read_end(rz_queue *q, rz_plan *plan);
 

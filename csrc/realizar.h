@@ -399,6 +399,7 @@ typedef struct rz_batch_bias {
 
 #define RZ_RESULT_NONFINITE 1u  /* the row's logits had NaN or Inf: no token (token = -1) */
 #define RZ_RESULT_EMPTY_MASK 2u /* nothing was left to sample from: no token */
+#define RZ_RESULT_NO_INPUT 4u   /* an input of the sequence was -1 and its slot had no last sample: no token */
 
 /* Result: rz_result_header [32], rz_result_out [32] x n_outs, rz_result_top [8] x n_top_total. */
 typedef struct rz_result_header {

@@ -79,6 +79,8 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: boolean | number | undefined;
   /** Read special tokens in a text prompt as such. Default false: they are plain text. */
   special?: boolean | undefined;
+  /** Go on past tokens that end a text, up to `maxTokens`: for measurements. Default false. */
+  ignoreEos?: boolean | undefined;
   /** Aborting ends the generation; its result then has `finishReason: "abort"`. */
   signal?: AbortSignal | undefined;
   /** A JSON Schema for the answer. `UNSUPPORTED` so far. */
@@ -207,6 +209,8 @@ export interface ModelInfo {
   /** Bytes of the file's tensors, by dtype name. */
   dtypes: Readonly<Record<string, number>>;
   fileBytes: number;
+  /** Weight bytes, as stored, that a decode step reads. */
+  readBytesPerToken: number;
   /** Context the model was trained for. */
   contextLength: number;
   /** Context of each sequence here. */

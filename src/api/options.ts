@@ -152,6 +152,7 @@ export function checkGenerate(
     stops: checkStops(options.stop),
     maxTokens: checkNumber("maxTokens", options.maxTokens) ?? 0,
     credit: CREDIT,
+    ignoreEos: options.ignoreEos ?? false,
     logprobs: options.logprobs !== undefined && options.logprobs !== false,
   };
 }

@@ -1,17 +1,19 @@
 /** What decoder-only models have in common: the frame around the layers, and the pre-normed layer of the Llama form. */
+import { RealizarError } from "../errors.ts";
 import { PlanBuilder, type Value } from "../plan/ops.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { ModelConfig } from "../weights/config.ts";
-import { type RoleSpec, USE_MATMUL, USE_ROWS, USE_VECTOR } from "../weights/roles.ts";
+import type { LayerConfig, ModelConfig } from "../weights/config.ts";
 import type { ValidatedLayer, ValidatedWeights } from "../weights/validate.ts";
 
 /** One layer being built. */
 export interface DecoderLayer {
   readonly p: PlanBuilder;
   readonly config: ModelConfig;
+  /** The sizes that may differ from layer to layer. */
+  readonly shape: LayerConfig;
   readonly w: ValidatedLayer;
   /**
-   * Cuts to the rows whose logits are wanted, in the last layer; elsewhere x itself. To be applied to everything that
+   * In the last layer, cuts to the rows whose logits are wanted; elsewhere x itself. To be applied to everything that
    * goes on after attention: what follows then runs on R rows instead of T.
    */
   tail(x: Value<"T">): Value<"T" | "R">;
@@ -20,7 +22,7 @@ export interface DecoderLayer {
 /** Emits one layer: from the residual stream [T x hidden] before it to the one after it. */
 export type EmitLayer = (layer: DecoderLayer, x: Value<"T">) => Value<"T" | "R">;
 
-/** Embedding, the layers that `begin` gives an emitter for, final norm, logits. */
+/** Embedding, the layers by the emitter that `begin` returns, final norm, logits. */
 export function buildDecoder(
   config: ModelConfig,
   weights: ValidatedWeights,
@@ -28,16 +30,15 @@ export function buildDecoder(
 ): Plan {
   const p = new PlanBuilder(config, weights);
   const emit = begin(p);
-  const last = config.nLayers - 1;
-  let x = p.embed(weights.global.get("token_embd"));
-  for (let i = 0; i < last; i++) {
+  let x: Value<"T" | "R"> = p.embed(weights.global.get("token_embd"));
+  config.layers.forEach((shape, i) => {
     p.layer(i);
-    x = emit({ p, config, w: weights.layer(i), tail: (v) => v }, x) as Value<"T">;
-  }
-  p.layer(last);
-  const y = emit({ p, config, w: weights.layer(last), tail: (v) => p.selectRows(v) }, x) as Value<"R">;
+    const last = i === config.nLayers - 1;
+    const tail = (v: Value<"T">) => last ? p.selectRows(v) : v;
+    x = emit({ p, config, shape, w: weights.layer(i), tail }, x as Value<"T">);
+  });
   p.layer();
-  const hidden = p.rmsNorm(y, weights.global.get("output_norm"), config.rmsEps);
+  const hidden = p.rmsNorm(x as Value<"R">, weights.global.get("output_norm"), config.rmsEps);
   p.logits(hidden, weights.global.get("output"));
   return p.finish(hidden);
 }
@@ -47,39 +48,34 @@ export function linear<R extends "T" | "R">({ p, w }: DecoderLayer, x: Value<R>,
   return p.matmul(x, w.get(role), w.optional(`${role}.bias`));
 }
 
-/**
- * The layer of the Llama form: x + attention(norm(x)), then h + SwiGLU(norm(h)). `place` gives queries and keys
- * [T x heads * headDim] their positions (and whatever comes before that in a model).
- */
-export function preNormLayer(
-  layer: DecoderLayer,
-  x: Value<"T">,
-  place: (heads: Value<"T">, role: "attn_q" | "attn_k") => Value<"T">,
-): Value<"T" | "R"> {
-  const { p, config, w, tail } = layer;
-  const a = p.rmsNorm(x, w.get("attn_norm"), config.rmsEps);
-  const q = place(linear(layer, a, "attn_q"), "attn_q");
-  const k = place(linear(layer, a, "attn_k"), "attn_k");
-  const kv = p.kvWrite(k, linear(layer, a, "attn_v"), config.slidingWindow);
-  const { nHeads, nKvHeads, headDim } = config;
-  const mixed = p.attention(q, kv, { nHeads, nKvHeads, scale: 1 / Math.sqrt(headDim) });
+/** What a model does to queries or keys [T x heads * headDim] before they meet: RoPE, and what comes before it. */
+export type PlaceHeads = (heads: Value<"T">, role: "attn_q" | "attn_k") => Value<"T">;
+
+/** The layer of the Llama form: h = x + attention(norm(x)), then h + SwiGLU(norm(h)). */
+export function preNormLayer(layer: DecoderLayer, x: Value<"T">, place: PlaceHeads): Value<"T" | "R"> {
+  const { p, config, shape, w, tail } = layer;
+  const normed = p.rmsNorm(x, w.get("attn_norm"), config.rmsEps);
+  const q = linear(layer, normed, "attn_q");
+  const k = linear(layer, normed, "attn_k");
+  const v = linear(layer, normed, "attn_v");
+  const query = place(q, "attn_q");
+  const kv = p.kvWrite(place(k, "attn_k"), v, config.slidingWindow);
+  const { nHeads, nKvHeads } = shape;
+  const mixed = p.attention(query, kv, { nHeads, nKvHeads, scale: 1 / Math.sqrt(config.headDim) });
   const h = p.add(tail(x), linear(layer, tail(mixed), "attn_output"));
-  const f = p.rmsNorm(h, w.get("ffn_norm"), config.rmsEps);
-  const g = p.glu("silu", linear(layer, f, "ffn_gate"), linear(layer, f, "ffn_up"));
-  return p.add(h, linear(layer, g, "ffn_down"));
+  return p.add(h, swiGlu(layer, p.rmsNorm(h, w.get("ffn_norm"), config.rmsEps)));
 }
 
-/** A matrix [rows x cols] of a layer, named after its role. */
-export function matrixRole(layer: number, role: string, rows: number, cols: number): RoleSpec {
-  return { role, layer, tensor: `blk.${layer}.${role}.weight`, rows, cols, use: USE_MATMUL };
+/** down(silu(gate(x)) * up(x)). */
+export function swiGlu<R extends "T" | "R">(layer: DecoderLayer, x: Value<R>): Value<R> {
+  const gate = linear(layer, x, "ffn_gate");
+  const up = linear(layer, x, "ffn_up");
+  return linear(layer, layer.p.glu("silu", gate, up), "ffn_down");
 }
 
-/** A vector of a layer, named after its role. */
-export function vectorRole(layer: number, role: string, cols: number): RoleSpec {
-  return { role, layer, tensor: `blk.${layer}.${role}.weight`, rows: 1, cols, use: USE_VECTOR };
-}
-
-/** The bias that belongs to the matrix of this role: role `<role>.bias`. */
-export function biasRole({ role, layer, rows }: RoleSpec, optional: boolean): RoleSpec {
-  return { role: `${role}.bias`, layer, tensor: `blk.${layer}.${role}.bias`, rows: 1, cols: rows, use: USE_VECTOR, optional };
+/** For architectures whose windowed layers the metadata does not name: a file that asks for a window is refused. */
+export function refuseWindow({ architecture, slidingWindow }: ModelConfig): void {
+  if (slidingWindow === 0) return;
+  const message = `${architecture}.attention.sliding_window: ${slidingWindow} is not computed by this architecture`;
+  throw new RealizarError("UNSUPPORTED", message);
 }

@@ -12,6 +12,8 @@ import { qwen3 } from "./qwen3.ts";
 export interface Architecture {
   /** `general.architecture` of its GGUF files. */
   readonly name: string;
+  /** Metadata keys of src/weights/variants.ts, without prefix, that it computes; other files with them are refused. */
+  readonly variants?: readonly string[];
   /** Every tensor a file of this architecture may have, with its exact shape. `UNSUPPORTED` for a variant not known. */
   roles(config: ModelConfig): RoleSpec[];
   /** The forward pass over proved weights. */

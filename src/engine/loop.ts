@@ -221,7 +221,7 @@ export class EngineLoop {
     if (stream.firstAt === 0) stream.firstAt = stream.lastAt;
     sequence.tokens.push(token);
     sequence.credit--;
-    const eog = this.#options.isEog(token);
+    const eog = !request.ignoreEos && this.#options.isEog(token);
     let text = eog ? output.finish() : output.push(token);
     const full = sequence.tokens.length >= sequence.lengthMax;
     const ended = eog || output.stop !== undefined || full;

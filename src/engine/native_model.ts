@@ -1,5 +1,5 @@
 /** A model's native objects: engine, weights, plan and cache, opened in order and closed together. */
-import { BACKENDS, FILE_NONE, PLAN_FLAGS, STRUCTS } from "../platform/abi.ts";
+import { BACKENDS, PLAN_FLAGS, STRUCTS } from "../platform/abi.ts";
 import type { Library } from "../platform/library.ts";
 import { readField, readStruct, readText, writeStruct } from "../platform/struct.ts";
 import type { KvDtype } from "../types.ts";
@@ -73,6 +73,13 @@ export function engineFacts(library: Library, engine: number): EngineFacts {
   };
 }
 
+/** Plain read bandwidth of an engine in GB/s (1e9 bytes); blocks about 0.3 s. */
+export function measureReadBandwidth(library: Library, engine: number): number {
+  const out = new Float64Array(1);
+  library.check(library.native.rz_engine_measure(engine, 0, out, 1));
+  return out[0]!;
+}
+
 /** The paths argument of rz_weights_open. */
 function packPaths(files: readonly WeightFile[]): Uint8Array {
   const names = files.map((file) => new TextEncoder().encode(file.path));
@@ -90,24 +97,14 @@ function packPaths(files: readonly WeightFile[]): Uint8Array {
   return out;
 }
 
-/** Starts loading weights: from files, or (files undefined) from bytes that the caller writes. Returns the handle. */
-export function openWeights(library: Library, engine: number, table: Uint8Array, files?: readonly WeightFile[]): number {
+/**
+ * Starts loading the weights of a plan's table. Without files every weight's bytes are the caller's to write: the table
+ * then says `RZ_FILE_NONE`. Returns the handle.
+ */
+export function openWeights(library: Library, engine: number, table: Uint8Array, files: readonly WeightFile[]): number {
   const nWeights = table.length / STRUCTS.rz_weight.size;
-  const paths = files === undefined ? new Uint8Array(0) : packPaths(files);
-  const weights = files === undefined ? withoutFiles(table) : table;
-  return library.check(library.native.rz_weights_open(engine, paths, paths.length, weights, nWeights));
-}
-
-/** The same weights, whose bytes come by rz_weights_write. */
-function withoutFiles(table: Uint8Array): Uint8Array {
-  const { size, fields } = STRUCTS.rz_weight;
-  const copy = table.slice();
-  const view = new DataView(copy.buffer);
-  for (let at = 0; at < copy.length; at += size) {
-    view.setUint32(at + fields.file[1], FILE_NONE, true);
-    view.setBigUint64(at + fields.offset[1], 0n, true);
-  }
-  return copy;
+  const paths = packPaths(files);
+  return library.check(library.native.rz_weights_open(engine, paths, paths.length, table, nWeights));
 }
 
 function packPlanOptions(sizes: PlanSizes): Uint8Array {

@@ -5,6 +5,7 @@ import { env } from "../platform/env.ts";
 import { type Library, openLibrary } from "../platform/library.ts";
 import { readStruct } from "../platform/struct.ts";
 import type { KvDtype, LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
+import { USE_ROWS } from "../weights/roles.ts";
 import {
   cacheBytes,
   type CacheSizes,
@@ -109,11 +110,11 @@ export function estimateModel(model: PreparedModel, placement: Placement): Memor
 
 /** Weights of a model that does not lie in files: read from its source piece by piece and handed to C. */
 async function writeWeights(library: Library, weights: number, model: PreparedModel, tick: () => Promise<void>): Promise<void> {
-  for (const [i, { file, offset, bytes, rows, nExperts }] of model.table.entries()) {
+  for (const [i, { source, offset, bytes, rows, nExperts }] of model.table.entries()) {
     const rowBytes = bytes / (rows * nExperts);
     const piece = Math.max(1, Math.floor(WRITE_BYTES / rowBytes)) * rowBytes;
     for (let at = 0; at < bytes; at += piece) {
-      const data = await model.files[file]!.source.read(offset + at, Math.min(piece, bytes - at));
+      const data = await model.files[source]!.source.read(offset + at, Math.min(piece, bytes - at));
       library.check(library.native.rz_weights_write(weights, i + 1, at, data, data.length));
       await tick();
     }
@@ -128,9 +129,7 @@ async function loadWeights(
   onProgress: (progress: LoadProgress) => void,
   tick: () => Promise<void>,
 ): Promise<number> {
-  const files = model.files.every((file) => file.path !== null)
-    ? model.files.map(({ path, size, mtimeNs }) => ({ path: path!, size, mtimeNs }))
-    : undefined;
+  const files = model.files.flatMap(({ path, size, mtimeNs }) => path === null ? [] : [{ path, size, mtimeNs }]);
   const weights = openWeights(library, engine, model.plan.weightTable, files);
   const out = new Uint8Array(STRUCTS.rz_progress.size);
   const poll = (ms: number): boolean => {
@@ -139,7 +138,7 @@ async function loadWeights(
     onProgress({ loadedBytes: progress.done_bytes, totalBytes: progress.total_bytes });
     return ready;
   };
-  if (files === undefined) {
+  if (files.length === 0) {
     await writeWeights(library, weights, model, async () => {
       poll(0);
       await tick();
@@ -197,6 +196,7 @@ function modelInfo(model: PreparedModel, device: string, layout: Layout, weights
     nParameters: table.reduce((sum, w) => sum + w.rows * w.cols * w.nExperts, 0),
     dtypes,
     fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+    readBytesPerToken: table.reduce((sum, w) => sum + (w.use === USE_ROWS ? 0 : w.bytes), 0),
     contextLength: config.contextLength,
     contextSize: layout.cache.contextSize,
     maxSequences: layout.cache.maxSequences,

@@ -55,6 +55,8 @@ export interface GenerationRequest {
   maxTokens: number;
   /** Tokens that may be sampled before the reader returns credit: {@linkcode CREDIT}. */
   credit: number;
+  /** Tokens that end a text are tokens like others. */
+  ignoreEos: boolean;
   /** Whether log-probabilities travel with the tokens. */
   logprobs: boolean;
 }

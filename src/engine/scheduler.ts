@@ -192,7 +192,10 @@ export class Scheduler {
     const nPastAfter = nPast + n;
     const tokens = known ? sequence.tokens.slice(nPast, nPastAfter) : [LAST_SAMPLE];
     this.#growPages(sequence, nPastAfter);
-    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages: sequence.pages.map((table) => table.slice()) });
+    const { groups } = this.#options;
+    // A table may be longer than this step needs: a step that was undone had grown it.
+    const pages = sequence.pages.map((table, g) => table.slice(0, Math.ceil(nPastAfter / groups[g]!.pageTokens)));
+    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages });
     step.nTokens += n;
     sequence.nPast = nPastAfter;
     const isLast = nPastAfter >= sequence.tokens.length;

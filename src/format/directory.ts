@@ -69,17 +69,17 @@ export function rangeProblems(tensors: readonly TensorInfo[], files: readonly Fi
     if (offset % file.alignment !== 0) {
       add("ALIGN", `begins at byte ${offset}, expected a multiple of ${file.alignment}`);
     }
-    if (offset < file.dataOffset || offset > file.size || (offset === file.size && bytes !== 0)) {
+    if (offset < file.dataOffset || offset >= file.size) {
       add("OFFSET", `begins at byte ${offset}, outside ${file.dataOffset} to ${file.size}`);
     } else if (offset + (bytes ?? 0) > file.size) {
       const end = offset + bytes!;
       add("TRUNCATED", `ends at byte ${end}, the file has ${file.size}; is its download complete?`);
     }
   }
-  return [...problems, ...overlapProblems(tensors)];
+  return [...problems, ...overlapProblems(tensors, files)];
 }
 
-function overlapProblems(tensors: readonly TensorInfo[]): Problem[] {
+function overlapProblems(tensors: readonly TensorInfo[], files: readonly FileInfo[]): Problem[] {
   const problems: Problem[] = [];
   const ordered = [...tensors].sort((a, b) => a.file - b.file || a.offset - b.offset);
   let last: TensorInfo | undefined;
@@ -87,9 +87,11 @@ function overlapProblems(tensors: readonly TensorInfo[]): Problem[] {
     if (last !== undefined && last.file === tensor.file) {
       const gap = tensor.offset - last.offset;
       if (gap < (last.bytes ?? 1)) {
+        const fitting = dtypesThatFit(last.dims, gap, files[last.file]!.alignment - 1).join(" or ");
+        const hint = fitting === "" ? "" : `; the ${gap} bytes between would fit ${fitting}`;
         const problem = `begins at byte ${tensor.offset}, inside ${quoted(last.name)}, ` +
-          `which has ${last.bytes} bytes from ${last.offset}`;
-        problems.push({ code: "OFFSET", message: problemOf(tensor, problem) + fits(last, gap) });
+          `which has ${last.bytes} bytes from ${last.offset}${hint}`;
+        problems.push({ code: "OFFSET", message: problemOf(tensor, problem) });
       }
     }
     const isFarther = last === undefined || last.file !== tensor.file ||
@@ -105,14 +107,13 @@ export function problemOf(tensor: TensorInfo, problem: string): string {
 }
 
 /**
- * For a diagnosis only: the types under which a tensor of these dimensions would take `bytes`. Types are never chosen
- * so: Q4_0 and Q4_K take the same, and so do Q5_0 and Q5_K.
+ * For a diagnosis only: the types under which a tensor of these dimensions would take `bytes`, or up to `padding` less.
+ * Types are never chosen so: Q4_0 and Q4_K take the same, and so do Q5_0 and Q5_K.
  */
-export function dtypesThatFit(dims: readonly number[], bytes: number): string[] {
-  return DTYPES.filter((dtype) => tensorBytes(dtype, dims) === bytes).map((dtype) => dtype.name);
-}
-
-function fits(tensor: TensorInfo, bytes: number): string {
-  const names = dtypesThatFit(tensor.dims, bytes);
-  return names.length === 0 ? "" : `; ${bytes} bytes would fit ${names.join(" or ")}`;
+export function dtypesThatFit(dims: readonly number[], bytes: number, padding = 0): string[] {
+  const fits = (dtype: DType): boolean => {
+    const spare = bytes - (tensorBytes(dtype, dims) ?? Infinity);
+    return spare >= 0 && spare <= padding;
+  };
+  return DTYPES.filter(fits).map((dtype) => dtype.name);
 }

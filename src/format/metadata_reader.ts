@@ -150,12 +150,9 @@ function readStrings(cursor: Cursor, n: number, what: string): StringTable {
   cursor.need(8 * n, what);
   const offsets = new Float64Array(n);
   const lengths = new Uint32Array(n);
-  const element = `an element of ${what}`;
-  for (let i = 0; i < n; i++) {
-    const length = readStringLength(cursor, element);
-    offsets[i] = cursor.position;
-    lengths[i] = length;
-    cursor.skip(length, element);
+  const tooLong = cursor.strings(offsets, lengths, STRING_BYTES_MAX, `an element of ${what}`);
+  if (tooLong !== undefined) {
+    throw cursor.error("LIMIT", `an element of ${what} has ${tooLong} bytes, at most ${STRING_BYTES_MAX}`);
   }
   return { length: n, bytes: cursor.bytes, offsets, lengths };
 }

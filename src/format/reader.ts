@@ -26,8 +26,8 @@ export interface SyncByteSource extends ByteSource {
   readSync(offset: number, n: number): Uint8Array;
 }
 
-/** The part of a file that is read at first. */
-const WINDOW_BYTES = 1 << 20;
+/** The part of a file that is read at first: enough for header and directory of most models. */
+const WINDOW_BYTES = 8 << 20;
 /** No single read is larger than this: Linux stops at 2 GiB, some runtimes before. */
 const READ_MAX = 1 << 30;
 
@@ -250,6 +250,34 @@ export class Cursor {
   skip(n: number, what: string): void {
     this.need(n, what);
     this.position += n;
+  }
+
+  /**
+   * Passes over `offsets.length` strings, each a u64 length and its bytes, and notes where they lie. Returns the first
+   * length above `bytesMax`, at which it stops with the position before it, or undefined. This loop is most of the
+   * time that opening a model takes.
+   */
+  strings(offsets: Float64Array, lengths: Uint32Array, bytesMax: number, what: string): number | undefined {
+    const view = this.#view;
+    const end = this.bytes.length;
+    let at = this.position;
+    for (let i = 0; i < offsets.length; i++) {
+      this.position = at;
+      if (at + 8 > end) this.need(8, what);
+      const length = view.getUint32(at, true);
+      const high = view.getUint32(at + 4, true);
+      if (high !== 0 || length > bytesMax) return high * 2 ** 32 + length;
+      at += 8;
+      offsets[i] = at;
+      lengths[i] = length;
+      at += length;
+      if (at > end) {
+        this.position = at - length;
+        this.need(length, what);
+      }
+    }
+    this.position = at;
+    return undefined;
   }
 
   #advance(n: number): number {

@@ -39,6 +39,7 @@ export interface Route {
   readonly weights: Value<"Tk">;
   readonly ids: Value<"Tk", "I32">;
   readonly k: number;
+  readonly nExperts: number;
 }
 
 /** How `moeRoute` weighs experts. */

@@ -35,9 +35,11 @@ export class PlanBuilder {
   /** [T x hidden]: the row of `table` (ROWS) of each token, times `scale`. */
   embed(table: WeightId, scale = 1): Value<"T"> {
     const op = this.#op("embed");
-    op.matrix(table, this.#config.hiddenSize, USE_ROWS);
+    const { hiddenSize, vocabSize } = this.#config;
+    const { rows } = op.matrix(table, hiddenSize, USE_ROWS);
+    op.require(rows === vocabSize, `w0 has ${rows} rows, the vocabulary ${vocabSize} tokens`);
     op.f(scale);
-    return op.out("T", this.#config.hiddenSize);
+    return op.out("T", hiddenSize);
   }
 
   /** x / rms(x) * weight, over each group of `groupCols` columns (0 = all). `weight` has as many, or x.cols. */
@@ -181,7 +183,7 @@ export class PlanBuilder {
     op.vector(bias, logits.cols);
     op.n(k, MOE_GATINGS.indexOf(gating), normalize ? 1 : 0);
     op.f(scale);
-    return { weights: op.out("Tk", 1), ids: op.out("Tk", 1, "I32"), k };
+    return { weights: op.out("Tk", 1), ids: op.out("Tk", 1, "I32"), k, nExperts: logits.cols };
   }
 
   /** x [T or Tk x cols] times the chosen experts' matrices: [Tk x rows]. */
@@ -189,7 +191,8 @@ export class PlanBuilder {
     const op = this.#op("moeMatmul");
     op.in(x);
     op.in(route.ids);
-    const { rows } = op.matrix(weight, x.cols, USE_MOE);
+    const { rows, nExperts } = op.matrix(weight, x.cols, USE_MOE);
+    op.require(nExperts === route.nExperts, `w0 has ${nExperts} experts, the router ${route.nExperts}`);
     op.n(route.k);
     return op.out("Tk", rows);
   }
@@ -259,7 +262,10 @@ export class PlanBuilder {
     op.require(nHeads % nKvHeads === 0, `${nHeads} heads over ${nKvHeads} key heads`);
     const keyDim = q.cols / nHeads;
     const valueDim = vCols / nKvHeads;
-    op.require(kCols === nKvHeads * keyDim, `in0 has ${q.cols} columns in ${nHeads} heads, keys ${kCols} in ${nKvHeads}`);
+    op.require(
+      kCols === nKvHeads * keyDim,
+      `in0 has ${q.cols} columns in ${nHeads} heads, keys ${kCols} in ${nKvHeads}`,
+    );
     op.vector(sinks, nHeads);
     op.n(group, layer, nHeads, nKvHeads, keyDim, valueDim, span, window);
     op.f(scale, softcap);

@@ -96,8 +96,11 @@ export function writePlan(plan: PlanRecords): Uint8Array {
     vocab_size: plan.vocabSize,
     hidden_size: plan.hiddenSize,
   });
-  const writeAll = <L extends RecordLayout>(layout: L, first: number, records: readonly Parameters<typeof writeRecord<L>>[3][]) =>
-    records.forEach((record, i) => writeRecord(layout, view, first + i * layout.size, record));
+  const writeAll = <L extends RecordLayout>(
+    layout: L,
+    first: number,
+    records: readonly Parameters<typeof writeRecord<L>>[3][],
+  ) => records.forEach((record, i) => writeRecord(layout, view, first + i * layout.size, record));
   writeAll(R.rz_weight, at.weights, plan.weights);
   writeAll(R.rz_value, at.values, plan.values);
   writeAll(R.rz_op, at.ops, plan.ops);
@@ -122,7 +125,10 @@ export function readPlan(bytes: Uint8Array): PlanRecords {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = readRecord(R.rz_plan_header, view, 0);
   if (header.magic !== PLAN_MAGIC) {
-    throw new RealizarError("MAGIC", `plan: magic 0x${header.magic.toString(16)}, expected 0x${PLAN_MAGIC.toString(16)}`);
+    throw new RealizarError(
+      "MAGIC",
+      `plan: magic 0x${header.magic.toString(16)}, expected 0x${PLAN_MAGIC.toString(16)}`,
+    );
   }
   const at = sections({
     weights: header.n_weights,

@@ -209,8 +209,6 @@ export const BACKENDS = { ref: 0, cpu: 1, cuda: 2 } as const;
 export const ISAS = { auto: 0, base: 1, avx2: 2, avx512: 3, dotprod: 4, i8mm: 5 } as const;
 /** `RZ_PLAN_*`. */
 export const PLAN_FLAGS = { deterministic: 1, profile: 2, noFusion: 4 } as const;
-/** `RZ_FILE_NONE`: the weight's bytes come by rz_weights_write. */
-export const FILE_NONE = 0xffffffff;
 
 type JsArg<A> = A extends Scalar ? number : ArrayBufferView | null;
 type JsArgs<A extends readonly Arg[]> = { -readonly [I in keyof A]: JsArg<A[I]> };

@@ -1,11 +1,12 @@
 /** Which tokens end a generation, beside those that the file's metadata names. */
 import type { StringTable } from "../string_table.ts";
+import { TOKEN_TYPE } from "./token_type.ts";
 
 /**
- * Texts of tokens that end a turn, a text or a file in the families in use. Files often name only one of them,
- * and models write the others too.
+ * Texts of tokens that end a turn or a text in the families in use. Files often name only one of them, and models
+ * write the others too. They are control tokens even where a file calls them something else, as llama.cpp has it.
  */
-const END_TEXTS = [
+const TURN_ENDS = [
   "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", // Llama 3, Granite
   "<|im_end|>", "<|endoftext|>", // ChatML, GPT-2
   "<|end|>", "<|return|>", "<|call|>", // Phi, harmony
@@ -14,16 +15,28 @@ const END_TEXTS = [
   "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "[e~[", // CodeLlama, Kimi, MiniMax
   "<end_of_utterance>", // SmolVLM
   "<｜end▁of▁sentence｜>", // DeepSeek
-  "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", // padding in code models
-  "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", // a next repository begins
-  "<|file_sep|>", // a next file begins
 ]; // deno-fmt-ignore
 
-/** Ids of the tokens with one of the known end texts, by text. */
-export function findEndTokens(tokens: StringTable): Map<string, number> {
+/** Texts of tokens after which code models go on with another file or repository, or with nothing. */
+const FILE_ENDS = [
+  "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]",
+  "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>",
+  "<|file_sep|>",
+]; // deno-fmt-ignore
+
+/** Ids found by {@linkcode findEndTokens}. */
+export interface EndTokens {
+  /** Every id that ends a generation. */
+  readonly ends: ReadonlySet<number>;
+  /** Those of them that are control tokens whatever the file says. */
+  readonly control: ReadonlySet<number>;
+}
+
+/** The tokens with one of the known texts; those of files count only when `types` says that they are special. */
+export function findEndTokens(tokens: StringTable, types: Uint8Array): EndTokens {
   const encoder = new TextEncoder();
   const byLength = new Map<number, { text: string; bytes: Uint8Array }[]>();
-  for (const text of END_TEXTS) {
+  for (const text of [...TURN_ENDS, ...FILE_ENDS]) {
     const bytes = encoder.encode(text);
     const list = byLength.get(bytes.length);
     if (list === undefined) byLength.set(bytes.length, [{ text, bytes }]);
@@ -41,7 +54,14 @@ export function findEndTokens(tokens: StringTable): Map<string, number> {
     }
   }
   // In harmony `<|end|>` closes one message of several; there `<|return|>` and `<|call|>` end the turn.
-  const closes = (found.has("<|return|>") && found.has("<|call|>")) || (found.has("<|calls|>") && found.has("<|flush|>"));
-  if (closes) found.delete("<|end|>");
-  return found;
+  const harmony = found.has("<|return|>") && found.has("<|call|>");
+  if (harmony || (found.has("<|calls|>") && found.has("<|flush|>"))) found.delete("<|end|>");
+  const control = new Set(TURN_ENDS.flatMap((text) => found.get(text) ?? []));
+  const ends = new Set(control);
+  for (const text of FILE_ENDS) {
+    const id = found.get(text);
+    const isSpecial = id !== undefined && (types[id] === TOKEN_TYPE.control || types[id] === TOKEN_TYPE.userDefined);
+    if (isSpecial) ends.add(id);
+  }
+  return { ends, control };
 }

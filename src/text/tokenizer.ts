@@ -6,7 +6,8 @@ import { preTokenizerRow } from "./pretokenizer_table.ts";
 import { SpecialMatcher } from "./special_trie.ts";
 import { SpmEncoder } from "./spm.ts";
 import { TokenBuffer } from "./token_buffer.ts";
-import { TOKEN_TYPE, type Vocab } from "./vocab.ts";
+import { TOKEN_TYPE } from "./token_type.ts";
+import type { Vocab } from "./vocab.ts";
 
 /** Longest text: its bytes must fit positions of 30 bits (merge_loop.ts). */
 const MAX_TEXT_BYTES = 2 ** 29;

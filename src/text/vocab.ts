@@ -3,10 +3,10 @@
  * without a copy, and read there by tokenizer, detokenizer and grammars.
  */
 import type { StringTable } from "../string_table.ts";
+import { TOKEN_TYPE } from "./token_type.ts";
 import { buildTables } from "./vocab_build.ts";
 
-/** Token types, with the numbers of `tokenizer.ggml.token_type`. */
-export const TOKEN_TYPE = { undefined: 0, normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+export { TOKEN_TYPE } from "./token_type.ts";
 
 /**
  * A vocabulary as its file has it: the `tokenizer.*` metadata, read in place. Ids that the file does not give are

@@ -2,12 +2,13 @@
 import { RealizarError } from "../errors.ts";
 import type { StringTable } from "../string_table.ts";
 import { decodeByteLevel } from "./byte_level.ts";
-import { findEndTokens } from "./eog.ts";
+import { type EndTokens, findEndTokens } from "./eog.ts";
 import { addPiece, findPiece, hashBytes, sharedBytes, sharedInt32, sharedUint32, slotsFor } from "./flat_tables.ts";
 import { buildMerges, spaceOfMerge } from "./merge_table.ts";
 import { preTokenizerRow } from "./pretokenizer_table.ts";
 import { buildTrie } from "./special_trie.ts";
-import { TOKEN_TYPE, type VocabSource, type VocabTables } from "./vocab.ts";
+import { TOKEN_TYPE } from "./token_type.ts";
+import type { VocabSource, VocabTables } from "./vocab.ts";
 
 /** More problems than this are counted, not listed. */
 const MAX_LISTED = 50;
@@ -45,8 +46,9 @@ export class Problems {
 export function buildTables(source: VocabSource): VocabTables {
   const row = source.model === "gpt2" ? preTokenizerRow(source.pre) : undefined;
   checkSource(source);
-  const endTokens = findEndTokens(source.tokens);
-  const types = tokenTypes(source, endTokens);
+  const types = tokenTypes(source);
+  const endTokens = findEndTokens(source.tokens, types);
+  for (const id of endTokens.control) types[id] = TOKEN_TYPE.control;
   const pieces = decodePieces(source, types);
   indexPieces(pieces, types, source.tokens.length);
   const merges = source.model === "gpt2" ? buildMerges(source.merges!, pieces) : sharedInt32(0);
@@ -134,13 +136,12 @@ function checkMerges(merges: StringTable | undefined, problems: Problems): void 
   }
 }
 
-/** Types as bytes; a token with an end text is a control token whatever its file says, as llama.cpp has it. */
-function tokenTypes(source: VocabSource, endTokens: ReadonlyMap<string, number>): Uint8Array {
+/** Types as bytes; numbers without a meaning count as undefined. */
+function tokenTypes(source: VocabSource): Uint8Array {
   const types = new Uint8Array(new SharedArrayBuffer(source.tokens.length)).fill(TOKEN_TYPE.normal);
   for (const [id, type] of (source.tokenTypes ?? []).entries()) {
     types[id] = type >= 0 && type <= TOKEN_TYPE.byte ? type : TOKEN_TYPE.undefined;
   }
-  for (const id of endTokens.values()) types[id] = TOKEN_TYPE.control;
   return types;
 }
 
@@ -262,9 +263,9 @@ function bytesBeforeSpace(pieces: Pieces, types: Uint8Array): Uint8Array {
   return before;
 }
 
-function endIds(source: VocabSource, endTokens: ReadonlyMap<string, number>): Int32Array {
+function endIds(source: VocabSource, endTokens: EndTokens): Int32Array {
   const ids = new Set<number>(source.eogIds);
-  for (const id of endTokens.values()) ids.add(id);
+  for (const id of endTokens.ends) ids.add(id);
   const { eosId, eotId } = specialIds(source);
   if (eosId !== undefined) ids.add(eosId);
   if (eotId !== undefined) ids.add(eotId);

@@ -62,6 +62,11 @@ export class ValidatedLayer {
     requireProof(proof);
     this.#bindings = bindings;
     this.#name = name;
+    Object.freeze(this);
+  }
+
+  static {
+    Object.freeze(ValidatedLayer.prototype);
   }
 
   /** True for what {@linkcode validateWeights} made. */
@@ -117,6 +122,10 @@ export class ValidatedWeights {
     Object.freeze(this);
   }
 
+  static {
+    Object.freeze(ValidatedWeights.prototype);
+  }
+
   /** True for what {@linkcode validateWeights} made. */
   static is(value: unknown): value is ValidatedWeights {
     return typeof value === "object" && value !== null && #layers in value;
@@ -138,8 +147,6 @@ export class ValidatedWeights {
     return this.#host.get(role)?.slice();
   }
 }
-
-for (const made of [ValidatedLayer, ValidatedWeights]) Object.freeze(made.prototype);
 
 /**
  * Proves that a directory holds exactly the weights that an architecture asks for. Throws one error that lists *all*
@@ -195,5 +202,17 @@ function bindingOf(
   const { name, dtype, file: source, offset, bytes } = tensor;
   const file = directory.files[source]!.path === null ? FILE_NONE : source;
   // dtype and bytes are known: weightProblems found no problem.
-  return Object.freeze({ id, tensor: name, dtype: dtype!, use, rows, cols, nExperts, file, source, offset, bytes: bytes! });
+  return Object.freeze({
+    id,
+    tensor: name,
+    dtype: dtype!,
+    use,
+    rows,
+    cols,
+    nExperts,
+    file,
+    source,
+    offset,
+    bytes: bytes!,
+  });
 }

@@ -3,7 +3,7 @@
     python tools/golden/make_logits.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only NAME]
 
 needs `pip install torch transformers gguf accelerate` and the project's bun (npm install). Writes
-tests/golden/logits/NAME.bin, one for each tiny model of tests/golden/cases.ts, and smollm2.bin with --model.
+tests/golden/logits/NAME.bin, one for each tiny model of tests/golden_cases.ts, and smollm2.bin with --model.
 
 A file: one line of JSON, padded with spaces to a multiple of 4 bytes, then float32 little-endian, for each position of
 each prompt: min, max, logsumexp and argmax of the logits, then the logits of the ids that are = n modulo `stride`,
@@ -71,10 +71,13 @@ def config_of(path: pathlib.Path, llama3_original_context):
 def logits_of(path: pathlib.Path, prompts, llama3_original_context=None):
     """[positions of all prompts, vocab] in float64."""
     config = config_of(path, llama3_original_context)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, config=config, dtype=torch.float32
+    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True
     )
     model.eval()
+    # A tensor that was not found would be random, silently.
+    left = set(loading["missing_keys"]) - ({"lm_head.weight"} if config.tie_word_embeddings else set())
+    assert not left and not loading["mismatched_keys"], loading
     rope = model.config.rope_parameters
     assert rope["rope_type"] == ("default" if llama3_original_context is None else "llama3"), rope
     with torch.no_grad():
@@ -134,6 +137,7 @@ def main():
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     if options.model:
         real_model(options.model)
     if options.only != "none":

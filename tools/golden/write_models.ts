@@ -1,12 +1,12 @@
 /**
- * Writes the tiny models of tests/golden/cases.ts and what make_logits.py must know about each (cases.json).
+ * Writes the tiny models of tests/golden_cases.ts and what make_logits.py must know about each (cases.json).
  *
  *     bun tools/golden/write_models.ts FOLDER
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { argv } from "node:process";
-import { GOLDEN_CASES, goldenModel, tinyPrompts } from "../../tests/golden/cases.ts";
+import { GOLDEN_CASES, goldenModel, tinyPrompts } from "../../tests/golden_cases.ts";
 
 function main(folder: string): void {
   mkdirSync(folder, { recursive: true });

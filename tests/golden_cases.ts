@@ -2,10 +2,10 @@
  * The tiny models whose logits are committed in tests/golden/logits, and on which executors are compared: every
  * architecture with every weight type, and what only some files have.
  */
-import { DTYPES, type DTypeName } from "../../src/dtype.ts";
-import { encodeGguf } from "../gguf_writer.ts";
-import { Random } from "../random_blocks.ts";
-import { tinyImage, type TinyOptions } from "../tiny_gguf.ts";
+import { type DTypeName, DTYPES } from "../src/dtype.ts";
+import { encodeGguf } from "./gguf_writer.ts";
+import { Random } from "./random_blocks.ts";
+import { tinyImage, type TinyOptions } from "./tiny_gguf.ts";
 
 /** One tiny model. */
 export interface GoldenCase {

@@ -1,0 +1,93 @@
+/**
+ * A plan whose logits a test chooses: embed, selectRows, logits, over a table of rows and the identity. The logits after
+ * token i are row i of the table, exactly.
+ */
+import { type Batch, BatchWriter, ResultReader } from "../src/engine/batch.ts";
+import { openEngine, openWeights } from "../src/engine/native_model.ts";
+import { FILE_NONE, ISAS, STRUCTS } from "../src/platform/abi.ts";
+import { type Library, openLibrary } from "../src/platform/library.ts";
+import { readField, writeStruct } from "../src/platform/struct.ts";
+import { OPS } from "../src/plan/op_table.ts";
+import { NO_LAYER, VALUE_DTYPES, VALUE_OUTPUT, weightTableOf, writePlan } from "../src/plan/plan.ts";
+import { USE_MATMUL, USE_ROWS } from "../src/weights/roles.ts";
+
+function planBytes(vocab: number): Uint8Array {
+  const weight = (use: number) => ({
+    dtype: 0,
+    use,
+    rows: vocab,
+    cols: vocab,
+    n_experts: 1,
+    file: FILE_NONE,
+    offset: 0,
+    bytes: 4 * vocab * vocab,
+    shard_n: 1,
+  });
+  const value = (rows: number, flags: number) => ({ rows, dtype: VALUE_DTYPES.F32, cols: vocab, flags });
+  const op = (name: "embed" | "selectRows" | "logits", rest: object) => ({ code: OPS[name].code, layer: NO_LAYER, ...rest });
+  return writePlan({
+    vocabSize: vocab,
+    hiddenSize: vocab,
+    weights: [weight(USE_ROWS), weight(USE_MATMUL)] as never,
+    constants: [],
+    values: [value(0, 0), value(1, 0), value(1, VALUE_OUTPUT)] as never,
+    ops: [
+      op("embed", { out: [1], w: [1], f: [1] }),
+      op("selectRows", { out: [2], in: [1] }),
+      op("logits", { out: [3], in: [2], w: [2], f: [0, 1] }),
+    ] as never,
+  });
+}
+
+/** Runs steps of that plan, without a cache. */
+export class LogitsRunner implements Disposable {
+  readonly vocab: number;
+  readonly #library: Library = openLibrary();
+  readonly #engine: number;
+  readonly #plan: number = 0;
+  readonly #writer = new BatchWriter();
+  readonly #result: ResultReader;
+
+  /** `table`: [vocab x vocab]. */
+  constructor(backend: "ref" | "cpu", table: Float32Array, vocab: number) {
+    this.vocab = vocab;
+    const { native, check } = this.#library;
+    this.#engine = openEngine(this.#library, backend, 0, 2, ISAS.auto);
+    try {
+      const plan = planBytes(vocab);
+      const weights = openWeights(this.#library, this.#engine, weightTableOf(plan, 2), []);
+      const identity = new Float32Array(vocab * vocab);
+      for (let i = 0; i < vocab; i++) identity[i * (vocab + 1)] = 1;
+      for (const [i, data] of [table, identity].entries()) {
+        check(native.rz_weights_write(weights, i + 1, 0, new Uint8Array(data.buffer), data.byteLength));
+      }
+      const progress = new Uint8Array(STRUCTS.rz_progress.size);
+      while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* it ends or fails by itself */ }
+      const size = STRUCTS.rz_plan_options.size;
+      const sizes = writeStruct(STRUCTS.rz_plan_options, { size, max_tokens: 256, max_seqs: 64, max_outs: 256 });
+      this.#plan = check(native.rz_plan_open(weights, plan, plan.length, sizes));
+      const info = new Uint8Array(STRUCTS.rz_plan_info.size);
+      check(native.rz_plan_info_read(this.#plan, info));
+      this.#result = new ResultReader(readField(STRUCTS.rz_plan_info, info, "result_bytes_max"));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The step's result, valid until the next one. `masks`: for steps that hold their sampling. */
+  step(batch: Omit<Batch, "after" | "copies" | "flags">, masks?: Uint32Array): ResultReader {
+    const { native, check } = this.#library;
+    const flags = masks === undefined ? 0 : 1;
+    const bytes = this.#writer.write({ flags, after: 0, copies: [], ...batch });
+    const ticket = check(native.rz_step_submit(this.#plan, 0, bytes, bytes.length));
+    if (masks !== undefined) check(native.rz_step_sample(this.#engine, ticket, masks, masks.byteLength));
+    const { bytes: out } = this.#result;
+    while (check(native.rz_step_wait(this.#engine, ticket, 1000, out, out.length)) === 0) { /* as above */ }
+    return this.#result;
+  }
+
+  [Symbol.dispose](): void {
+    this.#library.native.rz_engine_close(this.#engine);
+  }
+}
