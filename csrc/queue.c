@@ -168,11 +168,23 @@ static void close_ticket(rz_queue *q, rz_ticket *t) {
     }
 }
 
+static void close_fences(rz_queue *q, const void *owner) {
+    for (rz_work *w = q->first, *next; w != NULL; w = next) {
+        next = w->next;
+        rz_fence *fence = w->is_fence ? (rz_fence *)(void *)w : NULL;
+        if (fence == NULL || fence->owner != owner) continue;
+        take_out(q, w);
+        fence->closed = true;
+    }
+}
+
 void rz_queue_plan_stop(rz_queue *q, rz_plan *plan) {
     rz_mutex_lock(&q->lock);
     plan->stopped = true;
     for (uint32_t i = 0; i < RZ_QUEUE_DEPTH; i++) close_ticket(q, &plan->tickets[i]);
+    close_fences(q, plan);
     rz_cond_broadcast(&q->work);
+    tell_waiters(q);
     rz_mutex_unlock(&q->lock);
 }
 
@@ -189,16 +201,6 @@ void rz_queue_plan_remove(rz_queue *q, rz_plan *plan) {
     *at = plan->next;
     tell_waiters(q);
     rz_mutex_unlock(&q->lock);
-}
-
-static void close_fences(rz_queue *q, const rz_cache *cache) {
-    for (rz_work *w = q->first, *next; w != NULL; w = next) {
-        next = w->next;
-        rz_fence *fence = w->is_fence ? (rz_fence *)(void *)w : NULL;
-        if (fence == NULL || fence->cache != cache) continue;
-        take_out(q, w);
-        fence->closed = true;
-    }
 }
 
 void rz_queue_cache_stop(rz_queue *q, rz_cache *cache) {
@@ -429,20 +431,24 @@ static bool any_held(rz_queue *q) {
     return held;
 }
 
-rz_status rz_queue_fence_begin(rz_queue *q, rz_fence *fence) {
+static rz_status closed_meanwhile(const char *function) {
+    return rz_fail(RZ_E_CLOSED, "%s: closed meanwhile", function);
+}
+
+rz_status rz_queue_fence_begin(rz_queue *q, rz_fence *fence, const char *function) {
     rz_status status = RZ_OK;
     rz_mutex_lock(&q->lock);
-    if (q->stopping || fence->cache->stopped) {
-        status = rz_fail(RZ_E_CLOSED, "cache: closed meanwhile");
+    if (q->stopping || (fence->stopped != NULL && *fence->stopped)) {
+        status = closed_meanwhile(function);
     } else if (any_held(q)) {
-        status = rz_fail(RZ_E_BUSY, "cache: a step before this one waits for rz_step_sample");
+        status = rz_fail(RZ_E_BUSY, "%s: a step before it waits for rz_step_sample", function);
     } else {
         fence->work.is_fence = true;
         fence->closed = false;
         append(q, &fence->work);
         while (!fence->closed && !q->stopping && (q->first != &fence->work || q->running != NULL)) wait_done(q);
         if (!fence->closed) take_out(q, &fence->work);
-        if (fence->closed || q->stopping) status = rz_fail(RZ_E_CLOSED, "cache: closed meanwhile");
+        if (fence->closed || q->stopping) status = closed_meanwhile(function);
         else q->running = &fence->work;
     }
     rz_mutex_unlock(&q->lock);

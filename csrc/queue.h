@@ -24,8 +24,9 @@ typedef struct rz_work {
 
 typedef struct rz_fence {
     rz_work work;
-    const rz_cache *cache;
-    bool closed; /* the cache was closed before the turn came */
+    const void *owner;   /* the plan or cache it is about, NULL = the engine */
+    const bool *stopped; /* the owner's; NULL = none */
+    bool closed;         /* the owner was closed before the turn came */
 } rz_fence;
 
 typedef enum rz_ticket_state {
@@ -117,7 +118,7 @@ void rz_queue_cancel(rz_queue *q, uint32_t number);
 
 /* Takes a turn of the calling thread after everything queued so far, and ends it. BUSY when a step before it waits for
  * rz_step_sample (the caller would wait for itself), CLOSED. */
-rz_status rz_queue_fence_begin(rz_queue *q, rz_fence *fence);
+rz_status rz_queue_fence_begin(rz_queue *q, rz_fence *fence, const char *function);
 void rz_queue_fence_end(rz_queue *q);
 
 /* Tickets not told yet, of all engines. */

@@ -118,7 +118,7 @@ typedef struct rz_engine_info {
     uint32_t backend, n_threads, isa, page_tokens; /* page_tokens: the page size this backend prefers */
     uint64_t memory_used, memory_max;              /* bytes, by this engine */
     uint64_t device_free, device_total;            /* bytes; host memory for ref and cpu */
-    uint8_t name[64];                              /* device name, UTF-8, NUL padded */
+    uint8_t name[80];                              /* device name, UTF-8, NUL padded */
 } rz_engine_info;
 
 /* Opens a device and starts its driver thread. Returns an engine, or -ARG, -UNSUPPORTED (backend not in this build),

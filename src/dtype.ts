@@ -34,7 +34,7 @@ export const DTYPES = [
 /** Name of a supported weight type. */
 export type DTypeName = (typeof DTYPES)[number]["name"];
 
-const byId = new Map<number, DType>(DTYPES.map((row) => [row.id, row]));
+const byId = new Map<number, DType>(DTYPES.map((row) => [row.id, Object.freeze(row)]));
 const byName = new Map<string, DType>(DTYPES.map((row) => [row.name, row]));
 
 /** The type with this `ggml_type` number, or undefined when it is not supported. */

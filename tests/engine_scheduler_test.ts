@@ -164,7 +164,7 @@ test("scheduler: pages that a window has passed are given back and are 0 in the 
   }
   const { nPast, pages } = last!.seqs[0]!;
   const firstSeen = nPast - 20 + 1;
-  for (const [i, page] of pages[0]!.entries()) {
+  for (const [i, page] of Array.from(pages[0]!).entries()) {
     assertEquals(page === 0, (i + 1) * PAGE <= firstSeen, `page ${i} at n_past ${nPast}`);
   }
 });

@@ -48,6 +48,9 @@ export const GOLDEN_CASES: readonly GoldenCase[] = [
   { name: "llama-tied", options: { dtype: "Q8_0", tied: true, seed: 401 } },
   { name: "llama-mixed", options: { dtype: mixed, tied: true, seed: 402 } },
   { name: "llama-many-heads", options: { nHeads: 8, nKvHeads: 1, hiddenSize: 128, nLayers: 3, seed: 403 } },
+  { name: "qwen3moe-f32", options: { arch: "qwen3moe", headDim: 32, seed: 500 } },
+  { name: "qwen3moe-q8_0", options: { arch: "qwen3moe", dtype: "Q8_0", headDim: 32, nExperts: 9, seed: 501 } },
+  { name: "qwen3moe-mixed", options: { arch: "qwen3moe", dtype: mixed, headDim: 64, seed: 502 } },
   { name: "qwen2-tied", options: { arch: "qwen2", dtype: "Q5_0", tied: true, ropeFreqBase: 1e6, seed: 404 } },
 ];
 

@@ -2,41 +2,53 @@
  * A plan whose logits a test chooses: embed, selectRows, logits, over a table of rows and the identity. The logits after
  * token i are row i of the table, exactly.
  */
-import { type Batch, BatchWriter, ResultReader } from "../src/engine/batch.ts";
+import { type Batch, BATCH_FLAGS, BatchWriter, ResultReader } from "../src/engine/batch.ts";
 import { openEngine, openWeights } from "../src/engine/native_model.ts";
-import { FILE_NONE, ISAS, STRUCTS } from "../src/platform/abi.ts";
+import { ISAS, STRUCTS } from "../src/platform/abi.ts";
 import { type Library, openLibrary } from "../src/platform/library.ts";
 import { readField, writeStruct } from "../src/platform/struct.ts";
 import { OPS } from "../src/plan/op_table.ts";
-import { NO_LAYER, VALUE_DTYPES, VALUE_OUTPUT, weightTableOf, writePlan } from "../src/plan/plan.ts";
+import { PLAN_RECORDS, type PlanRecord } from "../src/plan/layout.ts";
+import { NO_LAYER, VALUE_OUTPUT, weightTableOf, writePlan } from "../src/plan/plan.ts";
 import { USE_MATMUL, USE_ROWS } from "../src/weights/roles.ts";
 
+/** `RZ_FILE_NONE`: the bytes come by rz_weights_write. */
+const FILE_NONE = 0xffffffff;
+
+/** A record of which only some fields matter; the others are zero. */
+function record<N extends keyof typeof PLAN_RECORDS>(name: N, values: Partial<PlanRecord<N>>): PlanRecord<N> {
+  const all: Record<string, unknown> = {};
+  for (const [field, place] of Object.entries<readonly unknown[]>(PLAN_RECORDS[name].fields)) {
+    all[field] = values[field as keyof typeof values] ?? (place.length === 2 ? 0 : []);
+  }
+  return all as PlanRecord<N>;
+}
+
 function planBytes(vocab: number): Uint8Array {
-  const weight = (use: number) => ({
-    dtype: 0,
-    use,
-    rows: vocab,
-    cols: vocab,
-    n_experts: 1,
-    file: FILE_NONE,
-    offset: 0,
-    bytes: 4 * vocab * vocab,
-    shard_n: 1,
-  });
-  const value = (rows: number, flags: number) => ({ rows, dtype: VALUE_DTYPES.F32, cols: vocab, flags });
-  const op = (name: "embed" | "selectRows" | "logits", rest: object) => ({ code: OPS[name].code, layer: NO_LAYER, ...rest });
+  const matrix = { rows: vocab, cols: vocab, n_experts: 1, file: FILE_NONE, bytes: 4 * vocab * vocab, shard_n: 1 };
+  const layer = NO_LAYER;
   return writePlan({
     vocabSize: vocab,
     hiddenSize: vocab,
-    weights: [weight(USE_ROWS), weight(USE_MATMUL)] as never,
+    weights: [USE_ROWS, USE_MATMUL].map((use) => record("rz_weight", { ...matrix, use })),
     constants: [],
-    values: [value(0, 0), value(1, 0), value(1, VALUE_OUTPUT)] as never,
+    values: [
+      record("rz_value", { rows: 0, cols: vocab }),
+      record("rz_value", { rows: 1, cols: vocab }),
+      record("rz_value", { rows: 1, cols: vocab, flags: VALUE_OUTPUT }),
+    ],
     ops: [
-      op("embed", { out: [1], w: [1], f: [1] }),
-      op("selectRows", { out: [2], in: [1] }),
-      op("logits", { out: [3], in: [2], w: [2], f: [0, 1] }),
-    ] as never,
+      record("rz_op", { code: OPS.embed.code, layer, out: [1], w: [1], f: [1] }),
+      record("rz_op", { code: OPS.selectRows.code, layer, out: [2], in: [1] }),
+      record("rz_op", { code: OPS.logits.code, layer, out: [3], in: [2], w: [2], f: [0, 1] }),
+    ],
   });
+}
+
+/** Byte of an out's mask in a batch without pages, copies and bias. */
+function maskAt(batch: Pick<Batch, "seqs">, out: number): number {
+  const nTokens = batch.seqs.reduce((sum, seq) => sum + seq.tokens.length, 0);
+  return 64 + 32 * batch.seqs.length + ((4 * nTokens + 15) & ~15) + 80 * out + 68;
 }
 
 /** Runs steps of that plan, without a cache. */
@@ -75,11 +87,13 @@ export class LogitsRunner implements Disposable {
     }
   }
 
-  /** The step's result, valid until the next one. `masks`: for steps that hold their sampling. */
-  step(batch: Omit<Batch, "after" | "copies" | "flags">, masks?: Uint32Array): ResultReader {
+  /** The step's result, valid until the next one. `masks`: one for each out; the step then holds its sampling. */
+  step(batch: Pick<Batch, "seqs" | "outs">, masks?: Uint32Array): ResultReader {
     const { native, check } = this.#library;
-    const flags = masks === undefined ? 0 : 1;
+    const flags = masks === undefined ? 0 : BATCH_FLAGS.holdSample;
     const bytes = this.#writer.write({ flags, after: 0, copies: [], ...batch });
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    if (masks !== undefined) batch.outs.forEach((_, i) => view.setUint32(maskAt(batch, i), i + 1, true));
     const ticket = check(native.rz_step_submit(this.#plan, 0, bytes, bytes.length));
     if (masks !== undefined) check(native.rz_step_sample(this.#engine, ticket, masks, masks.byteLength));
     const { bytes: out } = this.#result;

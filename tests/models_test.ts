@@ -3,8 +3,9 @@
  * is what its own tokens make it, whatever its chunks, neighbours, pages and past.
  */
 import { assert, assertEquals } from "@std/assert";
-import { Agreement, topTwo } from "./divergence.ts";
+import { Agreement } from "./divergence.ts";
 import { GOLDEN_CASES, goldenModel, tinyPrompts } from "./golden_cases.ts";
+import { forcedRows, greedyTokens } from "./greedy.ts";
 import { Random } from "./random_blocks.ts";
 import { type RunnerOptions, StepRunner, type TestModel, testModel } from "./step_runner.ts";
 import { leakCheck, test } from "./support.ts";
@@ -20,7 +21,16 @@ function modelOf(name: string): Promise<TestModel> {
 }
 
 /** What the structural tests run on: each architecture, with weights of the kinds that kernels tell apart. */
-const STRUCTURAL = ["llama-f32", "llama-q4_1", "llama-mixed", "qwen2-q8_0", "qwen2-bf16", "qwen3-q4_k", "qwen3-q5_0"];
+const STRUCTURAL = [
+  "llama-f32",
+  "llama-q4_1",
+  "llama-mixed",
+  "qwen2-q8_0",
+  "qwen2-bf16",
+  "qwen3-q4_k",
+  "qwen3-q5_0",
+  "qwen3moe-mixed",
+];
 
 const PROMPTS = tinyPrompts();
 /** A prompt over three pages. */
@@ -60,26 +70,6 @@ for (const { name } of GOLDEN_CASES) {
   });
 }
 
-/** ref's own greedy tokens after each prompt, and the logits they came from: [nTokens] rows for each prompt. */
-function greedy(ref: StepRunner, prompts: readonly number[][], nTokens: number) {
-  const { vocabSize } = ref;
-  const tokens = prompts.map((prompt) => [...prompt]);
-  const rows: Float32Array[][] = prompts.map(() => []);
-  for (let n = 0; n < nTokens; n++) {
-    const parts = tokens.map((all, slot) => {
-      const nPast = n === 0 ? 0 : all.length - 1;
-      return { slot, nPast, tokens: all.slice(nPast) };
-    });
-    const logits = ref.step(parts);
-    tokens.forEach((all, i) => {
-      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      rows[i]!.push(row);
-      all.push(topTwo(row).argmax);
-    });
-  }
-  return { tokens, rows };
-}
-
 for (const name of ["llama-mixed", "qwen2-q8_0", "qwen3-q4_1"]) {
   test(`models: cpu, fed ref's own tokens, agrees with ref on ${name} (16 prompts x 64)`, async () => {
     const random = new Random(16);
@@ -87,15 +77,9 @@ for (const name of ["llama-mixed", "qwen2-q8_0", "qwen3-q4_1"]) {
     const sizes = { slots: 16, contextSize: 96 };
     using ref = await open(name, { backend: "ref", ...sizes });
     using cpu = await open(name, { backend: "cpu", ...sizes });
-    const { tokens, rows } = greedy(ref, prompts, 64);
+    const run = greedyTokens(ref, prompts, 64);
     const sums = new Agreement();
-    for (const [i, all] of tokens.entries()) {
-      const logits = cpu.step([{ slot: i, nPast: 0, tokens: all.slice(0, -1), want: "all" }]);
-      const first = prompts[i]!.length - 1;
-      rows[i]!.forEach((row, n) =>
-        sums.add(row, logits.subarray((first + n) * cpu.vocabSize, (first + n + 1) * cpu.vocabSize))
-      );
-    }
+    forcedRows(cpu, prompts, run).forEach((rows, i) => rows.forEach((row, n) => sums.add(run.rows[i]![n]!, row)));
     assertEquals(sums.n, 16 * 64);
     console.log(`models: ${name}, cpu against ref, ${sums}`);
     assert(sums.klMean <= 1e-3 && sums.wrong === 0, `${sums}`);

@@ -33,7 +33,7 @@ function q4KM(nLayers: number): (spec: RoleSpec) => DTypeName {
     if (role === "output") return "Q6_K";
     const i = layer ?? 0;
     const more = i < eighth || i >= Math.floor(7 * nLayers / 8) || (i - eighth) % 3 === 2;
-    return more && (role === "attn_v" || role === "ffn_down") ? "Q6_K" : "Q4_K";
+    return more && ["attn_v", "ffn_down", "ffn_down_exps"].includes(role) ? "Q6_K" : "Q4_K";
   };
 }
 
@@ -127,8 +127,25 @@ const qwen306: PlanShape = {
   made: { dtypeOf: () => "Q8_0" },
 };
 
+const qwen330b: PlanShape = {
+  name: "qwen3moe_30b_a3b_q4_k_m",
+  config: configOf({
+    architecture: "qwen3moe",
+    nLayers: 48,
+    hiddenSize: 2048,
+    intermediateSize: 6144,
+    nHeads: 32,
+    nKvHeads: 4,
+    headDim: 128,
+    vocabSize: 151936,
+    contextLength: 40960,
+    freqBase: 1e6,
+  }, { rmsEps: 1e-6, nExperts: 128, nExpertsUsed: 8, expertIntermediateSize: 768 }),
+  made: { dtypeOf: (spec) => spec.role === "ffn_gate_inp" ? "F32" : q4KM(48)(spec), has: (role) => role === "output" },
+};
+
 /** All of them: every registered architecture is among them. */
-export const PLAN_SHAPES: readonly PlanShape[] = [smolLm2, llama31, mistral, qwen25, qwen306];
+export const PLAN_SHAPES: readonly PlanShape[] = [smolLm2, llama31, mistral, qwen25, qwen306, qwen330b];
 
 /** The plan of one. */
 export function planOfShape({ config, made }: PlanShape): Promise<Plan> {

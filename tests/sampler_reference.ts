@@ -91,7 +91,7 @@ function by(key: (id: number) => number, n: number): number[] {
 function filter(logits: number[], o: DrawOptions): number {
   const n = logits.length;
   let margin = 1;
-  if (o.topK > 0) for (const id of by((id) => -logits[id]!, n).slice(o.topK)) logits[id] = -Infinity;
+  if (o.topK > 0) { for (const id of by((id) => -logits[id]!, n).slice(o.topK)) logits[id] = -Infinity; }
   if (o.typicalP < 1) {
     const surprise = softmax(logits).map((p) => -Math.log(p));
     const entropy = surprise.reduce((sum, s) => sum + (s === Infinity ? 0 : Math.exp(-s) * s), 0);

@@ -40,10 +40,14 @@ export function readSource(name: string): VocabSource {
   return vocabSourceOf(json, readConfig(name), VOCABULARY_PRE[name]!);
 }
 
-/** The strings of strings.json.gz, with the special tokens of a vocabulary put in (make_strings.py says how). */
+/** The strings of strings.json.gz as they are. */
+export function rawStrings(): string[] {
+  return JSON.parse(gunzipSync(readFileSync(new URL("strings.json.gz", GOLDEN))).toString()) as string[];
+}
+
+/** The strings with the special tokens of a vocabulary put in (make_strings.py says how). */
 export function readStrings(special: readonly string[]): string[] {
-  const strings = JSON.parse(gunzipSync(readFileSync(new URL("strings.json.gz", GOLDEN))).toString()) as string[];
-  return strings.map((text) =>
+  return rawStrings().map((text) =>
     text.replace(/[\uf8f0-\uf8ff]/g, (mark) => special[(7 * (mark.charCodeAt(0) - 0xf8f0)) % special.length]!)
   );
 }

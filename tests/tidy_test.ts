@@ -90,7 +90,7 @@ function functions(file: SourceFile): [line: number, count: number][] {
   for (let i = 0; i < file.lines.length; i++) {
     const match = start.exec(file.lines[i]!);
     if (match === null) continue;
-    const end = file.lines.indexOf(`${match[1] ?? ""}}`, i);
+    const end = file.lines.findIndex((line, j) => j > i && line.startsWith(`${match[1] ?? ""}}`));
     if (end > i) found.push([i + 1, end - i + 1]);
   }
   return found;

@@ -6,7 +6,7 @@ import { Random, randomWeights } from "./random_blocks.ts";
 /** What a tiny model is; everything has a default. */
 export interface TinyOptions {
   /** Default "llama". */
-  arch?: "llama" | "qwen2" | "qwen3";
+  arch?: "llama" | "qwen2" | "qwen3" | "qwen3moe";
   /**
    * Type of the matrices: one for all, or a function of the tensor's file name. Default F32. Norms and biases are
    * always F32. Row lengths (hiddenSize, intermediateSize, nHeads x headDim) must be multiples of its block.
@@ -22,6 +22,8 @@ export interface TinyOptions {
   nHeads?: number;
   /** Default 2. */
   nKvHeads?: number;
+  /** Experts of a layer, with qwen3moe; two are used for a token. Default 6. */
+  nExperts?: number;
   /** Default hiddenSize / nHeads; other values are written as attention.key_length and value_length. */
   headDim?: number;
   /** Default 320, at least 290. */
@@ -92,7 +94,9 @@ function shapeOf(options: TinyOptions): Shape {
   const dtype = options.dtype ?? "F32";
   const dtypeOf = typeof dtype === "function" ? dtype : () => dtype;
   const probes = ["token_embd.weight", "output.weight"];
-  for (const role of ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]) {
+  const ffn = options.arch === "qwen3moe" ? "_exps" : "";
+  const roles = ["attn_q", "attn_k", "attn_v", "attn_output", `ffn_gate${ffn}`, `ffn_up${ffn}`, `ffn_down${ffn}`];
+  for (const role of roles) {
     for (let layer = 0; layer < (options.nLayers ?? 2); layer++) probes.push(`blk.${layer}.${role}.weight`);
   }
   const wide = probes.some((probe) => dtypeOfName(dtypeOf(probe)).blockSize === 256);
@@ -106,6 +110,7 @@ function shapeOf(options: TinyOptions): Shape {
     intermediateSize: options.intermediateSize ?? 2 * hiddenSize,
     nHeads,
     nKvHeads: options.nKvHeads ?? 2,
+    nExperts: options.nExperts ?? 6,
     headDim: options.headDim ?? hiddenSize / nHeads,
     vocabSize: options.vocabSize ?? 320,
     contextLength: options.contextLength ?? 256,
@@ -135,6 +140,10 @@ function architectureEntries(s: Shape): GgufEntry[] {
   ];
   if (s.headDim * s.nHeads !== s.hiddenSize) {
     entries.push(u32("attention.key_length", s.headDim), u32("attention.value_length", s.headDim));
+  }
+  if (s.arch === "qwen3moe") {
+    entries.push(u32("expert_count", s.nExperts), u32("expert_used_count", 2));
+    entries.push(u32("expert_feed_forward_length", s.intermediateSize));
   }
   if (s.arch === "llama") entries.push(u32("rope.dimension_count", s.headDim), u32("vocab_size", s.vocabSize));
   return entries;
@@ -178,6 +187,10 @@ function tensorsOf(s: Shape): GgufTensor[] {
     const data = randomWeights(random, dtype, rows, cols, s.gain / Math.sqrt(cols));
     tensors.push({ name, dims: [cols, rows], dtype: dtypeOfName(dtype).id, data });
   };
+  const experts = (name: string, rows: number, cols: number): void => {
+    matrix(name, rows * s.nExperts, cols);
+    tensors.at(-1)!.dims = [cols, rows, s.nExperts];
+  };
   const vector = (name: string, n: number, value: () => number): void => {
     const data = new Uint8Array(Float32Array.from({ length: n }, value).buffer);
     tensors.push({ name, dims: [n], dtype: 0, data });
@@ -198,12 +211,20 @@ function tensorsOf(s: Shape): GgufTensor[] {
       vector(p + "attn_q.bias", qSize, bias);
       vector(p + "attn_k.bias", kvSize, bias);
       vector(p + "attn_v.bias", kvSize, bias);
-    } else if (s.arch === "qwen3") {
+    } else if (s.arch === "qwen3" || s.arch === "qwen3moe") {
       vector(p + "attn_q_norm.weight", s.headDim, norm);
       vector(p + "attn_k_norm.weight", s.headDim, norm);
     }
     matrix(p + "attn_output.weight", s.hiddenSize, qSize);
     vector(p + "ffn_norm.weight", s.hiddenSize, norm);
+    if (s.arch === "qwen3moe") {
+      vector(p + "ffn_gate_inp.weight", s.nExperts * s.hiddenSize, () => random.normal() / Math.sqrt(s.hiddenSize));
+      tensors.at(-1)!.dims = [s.hiddenSize, s.nExperts];
+      experts(p + "ffn_gate_exps.weight", s.intermediateSize, s.hiddenSize);
+      experts(p + "ffn_up_exps.weight", s.intermediateSize, s.hiddenSize);
+      experts(p + "ffn_down_exps.weight", s.hiddenSize, s.intermediateSize);
+      continue;
+    }
     matrix(p + "ffn_gate.weight", s.intermediateSize, s.hiddenSize);
     matrix(p + "ffn_up.weight", s.intermediateSize, s.hiddenSize);
     matrix(p + "ffn_down.weight", s.hiddenSize, s.intermediateSize);

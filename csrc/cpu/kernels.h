@@ -78,7 +78,44 @@ typedef struct rz_cpu_rows {
     /* One head: the first n_rot columns turn by cos, sin [n_rot / 2]; pairs: 2i with 2i + 1, else i with i + n_rot / 2 */
     void (*rope)(const float *x, const float *cos, const float *sin, uint32_t n, uint32_t n_rot, uint32_t pairs,
                  float *y);
-    void (*to_half)(const float *x, uint32_t n, uint16_t *y);
 } rz_cpu_rows;
+
+/* Keys and values of 256 consecutive positions (the first a multiple of 256), in groups of 16 as they lie in a page:
+ * keys [k_cols][16], values 16 rows. A group that nobody looks at may be NULL. */
+#define RZ_RUN_KEYS 256u
+#define RZ_GROUP_KEYS 16u
+typedef struct rz_cpu_run {
+    const void *k[RZ_RUN_KEYS / RZ_GROUP_KEYS]; /* of one key head */
+    const void *v[RZ_RUN_KEYS / RZ_GROUP_KEYS];
+    uint32_t v_stride; /* elements from a value row to the next */
+    uint32_t first;    /* position of the first key */
+    uint32_t k_cols, v_cols; /* of a head */
+    float scale, cap;        /* scores are scale * q.k, then cap * tanh(s / cap) unless cap = 0 */
+} rz_cpu_run;
+
+/* Queries that share a key head, and what they have seen so far. Starts with top = -inf, total and o = 0. */
+#define RZ_TILE_QUERIES 32u
+typedef struct rz_cpu_queries {
+    uint32_t n;
+    const float *q[RZ_TILE_QUERIES];        /* k_cols each */
+    uint32_t low[RZ_TILE_QUERIES];          /* sees positions low .. high - 1 */
+    uint32_t high[RZ_TILE_QUERIES];
+    float top[RZ_TILE_QUERIES];             /* largest score */
+    float total[RZ_TILE_QUERIES][16];       /* sum of e^(score - top), by lane */
+    float *o;                               /* [n][v_cols]: sum of e^(score - top) * value */
+} rz_cpu_queries;
+
+/* Attention by runs: what comes out for a query depends on the keys it sees and on nothing else. */
+typedef struct rz_cpu_attention {
+    /* Adds a run, 64 keys at a time. F32, F16 keys and values. */
+    void (*run[2])(const rz_cpu_run *run, rz_cpu_queries *queries);
+    /* a += b, for queries of two parts of the context, a the earlier one. */
+    void (*merge)(rz_cpu_queries *a, const rz_cpu_queries *b, uint32_t v_cols);
+    /* o[i] becomes the result of query i; sink: a score without value (-inf: none). */
+    void (*finish)(rz_cpu_queries *queries, uint32_t i, uint32_t v_cols, float sink);
+    /* Puts a row of keys (n columns) into place `lane` of a group, a row of values into its own; F32, F16. */
+    void (*put_keys[2])(const float *x, uint32_t n, uint32_t lane, void *group);
+    void (*put_values[2])(const float *x, uint32_t n, void *row);
+} rz_cpu_attention;
 
 #endif

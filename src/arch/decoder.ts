@@ -51,17 +51,22 @@ export function linear<R extends "T" | "R">({ p, w }: DecoderLayer, x: Value<R>,
 /** What a model does to queries or keys [T x heads * headDim] before they meet: RoPE, and what comes before it. */
 export type PlaceHeads = (heads: Value<"T">, role: "attn_q" | "attn_k") => Value<"T">;
 
-/** The layer of the Llama form: h = x + attention(norm(x)), then h + SwiGLU(norm(h)). */
-export function preNormLayer(layer: DecoderLayer, x: Value<"T">, place: PlaceHeads): Value<"T" | "R"> {
-  const { p, config, shape, w, tail } = layer;
-  const normed = p.rmsNorm(x, w.get("attn_norm"), config.rmsEps);
-  const q = linear(layer, normed, "attn_q");
-  const k = linear(layer, normed, "attn_k");
-  const v = linear(layer, normed, "attn_v");
+/** Causal attention over x [T x hidden], up to attn_output: [T x nHeads * valueDim]. */
+export function selfAttention(layer: DecoderLayer, x: Value<"T">, place: PlaceHeads): Value<"T"> {
+  const { p, config } = layer;
+  const q = linear(layer, x, "attn_q");
+  const k = linear(layer, x, "attn_k");
+  const v = linear(layer, x, "attn_v");
   const query = place(q, "attn_q");
   const kv = p.kvWrite(place(k, "attn_k"), v, config.slidingWindow);
-  const { nHeads, nKvHeads } = shape;
-  const mixed = p.attention(query, kv, { nHeads, nKvHeads, scale: 1 / Math.sqrt(config.headDim) });
+  const { nHeads, nKvHeads } = layer.shape;
+  return p.attention(query, kv, { nHeads, nKvHeads, scale: 1 / Math.sqrt(config.headDim) });
+}
+
+/** The layer of the Llama form: h = x + attention(norm(x)), then h + SwiGLU(norm(h)). */
+export function preNormLayer(layer: DecoderLayer, x: Value<"T">, place: PlaceHeads): Value<"T" | "R"> {
+  const { p, config, w, tail } = layer;
+  const mixed = selfAttention(layer, p.rmsNorm(x, w.get("attn_norm"), config.rmsEps), place);
   const h = p.add(tail(x), linear(layer, tail(mixed), "attn_output"));
   return p.add(h, swiGlu(layer, p.rmsNorm(h, w.get("ffn_norm"), config.rmsEps)));
 }

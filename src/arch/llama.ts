@@ -1,13 +1,14 @@
 /**
  * Llama 1 to 3.x, Mistral, SmolLM2 and the many models that share their form: pre-normed attention with grouped keys,
  * RMSNorm, SwiGLU. Their GGUF files order the rows of attn_q and attn_k so that neighbouring columns turn together.
- * Llama 3.1 and later bring rope_freqs, which slows the slow frequencies further; some models of the family have biases.
+ * Llama 3.1 and later bring rope_freqs, which slows the slow frequencies further; some of the family have biases.
  */
 import { buildDecoder, preNormLayer } from "./decoder.ts";
 import type { Architecture } from "./mod.ts";
 import { attentionOutputRole, biasRoles, decoderRoles, preNormRoles, qkvRoles, swiGluRoles } from "./roles.ts";
 import { ropeFreqsRole, ropeTable } from "./rope.ts";
 
+/** The Llama family. */
 export const llama: Architecture = {
   name: "llama",
 

@@ -7,6 +7,7 @@ import type { ValidatedWeights } from "../weights/validate.ts";
 import { llama } from "./llama.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { qwen3moe } from "./qwen3moe.ts";
 
 /** What a model family is: the tensors it has, and what it computes with them. */
 export interface Architecture {
@@ -24,6 +25,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   llama,
   qwen2,
   qwen3,
+  qwen3moe,
 ];
 
 /** Names of the architectures, in order of their lines. */

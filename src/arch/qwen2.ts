@@ -4,6 +4,7 @@ import type { Architecture } from "./mod.ts";
 import { attentionOutputRole, biasRoles, decoderRoles, preNormRoles, qkvRoles, swiGluRoles } from "./roles.ts";
 import { ropeTable } from "./rope.ts";
 
+/** Qwen2 and Qwen2.5. */
 export const qwen2: Architecture = {
   name: "qwen2",
 

@@ -1,10 +1,15 @@
 /** Roles of the Llama form: the tensors that its architectures share, and the words to name others with. */
 import type { LayerConfig, ModelConfig } from "../weights/config.ts";
-import { type RoleSpec, USE_MATMUL, USE_ROWS, USE_VECTOR } from "../weights/roles.ts";
+import { type RoleSpec, USE_MATMUL, USE_MOE, USE_ROWS, USE_VECTOR } from "../weights/roles.ts";
 
 /** A matrix [rows x cols] of a layer, named after its role. */
 export function matrixRole(layer: number, role: string, rows: number, cols: number): RoleSpec {
   return { role, layer, tensor: `blk.${layer}.${role}.weight`, rows, cols, use: USE_MATMUL };
+}
+
+/** A matrix [rows x cols] of each expert of a layer, one after another, named after its role. */
+export function expertRole(layer: number, role: string, nExperts: number, rows: number, cols: number): RoleSpec {
+  return { role, layer, tensor: `blk.${layer}.${role}.weight`, rows, cols, nExperts, use: USE_MOE };
 }
 
 /** A vector of a layer, named after its role. */

@@ -10,7 +10,8 @@ const PREVIEW_LENGTH = 72;
 
 /** Everything about a file as plain data. */
 function facts({ file, config, table }: PreparedModel): Record<string, unknown> {
-  const metadata = Object.fromEntries([...file.metadata.entries()].map(({ key, n, of }) => {
+  const metadata = Object.fromEntries([...file.metadata.entries()].map(({ key, type, n, of }) => {
+    if (type === "string") return [key, file.metadata.string(key)];
     const value = file.metadata.preview(key, PREVIEW_ITEMS);
     return [key, of === undefined ? value : { n, of, first: value }];
   }));

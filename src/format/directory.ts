@@ -69,10 +69,10 @@ export function rangeProblems(tensors: readonly TensorInfo[], files: readonly Fi
     if (offset % file.alignment !== 0) {
       add("ALIGN", `begins at byte ${offset}, expected a multiple of ${file.alignment}`);
     }
-    if (offset < file.dataOffset || offset >= file.size) {
+    const end = offset + (bytes ?? 1);
+    if (offset < file.dataOffset || offset > Math.max(file.dataOffset, file.size)) {
       add("OFFSET", `begins at byte ${offset}, outside ${file.dataOffset} to ${file.size}`);
-    } else if (offset + (bytes ?? 0) > file.size) {
-      const end = offset + bytes!;
+    } else if (end > file.size) {
       add("TRUNCATED", `ends at byte ${end}, the file has ${file.size}; is its download complete?`);
     }
   }

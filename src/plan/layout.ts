@@ -91,15 +91,15 @@ function get(view: DataView, type: Field[0], at: number): number {
   return Number(view.getBigUint64(at, true));
 }
 
-/** Writes a record at byte `at` of `view`, whose bytes are zero there. Arrays may be shorter than the field. */
+/** Writes a record at byte `at` of `view`, whose bytes are zero there. What is left out of a field or array is 0. */
 export function writeRecord<L extends RecordLayout>(
   layout: L,
   view: DataView,
   at: number,
-  values: Readonly<RecordValues<L>>,
+  values: Readonly<Partial<RecordValues<L>>>,
 ): void {
   for (const [name, [type, offset]] of Object.entries(layout.fields)) {
-    const value = (values as Record<string, number | readonly number[]>)[name]!;
+    const value = (values as Record<string, number | readonly number[] | undefined>)[name] ?? 0;
     const items = typeof value === "number" ? [value] : value;
     items.forEach((item, i) => put(view, type, at + offset + i * FIELD_BYTES[type], item));
   }

@@ -1,14 +1,17 @@
 /** Emits a plan, one method per op of csrc/op.h, so that an architecture file reads like the model's description. */
+import { RealizarError } from "../errors.ts";
 import type { ModelConfig } from "../weights/config.ts";
 import { USE_MOE, USE_ROWS } from "../weights/roles.ts";
-import type { ValidatedWeights } from "../weights/validate.ts";
+import { ValidatedWeights } from "../weights/validate.ts";
 import type { OpDraft, Value, WeightId } from "./draft.ts";
 import type { AttentionShape, KvLayer, RopeTable, Route, RouteShape } from "./handles.ts";
 import { GLU_ACTIVATIONS, MOE_GATINGS, type OpName, POOLINGS, ROPE_STYLES, UNARY_FUNCTIONS } from "./op_table.ts";
 import { PlanParts } from "./parts.ts";
 import { NO_LAYER, type Plan, type RowSymbol, VALUE_OUTPUT } from "./plan.ts";
 
+/** Operands. */
 export type { Value, WeightId } from "./draft.ts";
+/** What ops return or are told beside operands. */
 export type { AttentionShape, KvLayer, RopeTable, Route, RouteShape } from "./handles.ts";
 
 /** Builds one plan. Shapes below are [rows x cols]; a wrong one is an `INTERNAL` error naming op and operand. */
@@ -17,6 +20,7 @@ export class PlanBuilder {
   readonly #parts: PlanParts;
 
   constructor(config: ModelConfig, weights: ValidatedWeights) {
+    if (!ValidatedWeights.is(weights)) throw new RealizarError("ARG", "plan: weights that were not validated");
     this.#config = config;
     this.#parts = new PlanParts(config, weights.table);
   }

@@ -52,6 +52,16 @@ export interface PlanRecords {
   readonly hiddenSize: number;
 }
 
+/** The same, to be written: fields left out are 0. */
+export interface PlanSource {
+  readonly weights: readonly Partial<PlanRecord<"rz_weight">>[];
+  readonly constants: PlanRecords["constants"];
+  readonly values: readonly Partial<PlanRecord<"rz_value">>[];
+  readonly ops: readonly Partial<PlanRecord<"rz_op">>[];
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+}
+
 const NAME_BYTES = 48;
 const R = PLAN_RECORDS;
 
@@ -74,7 +84,7 @@ function sections(n: { weights: number; constants: number; numbers: number; valu
 }
 
 /** The plan's bytes, in the layout of csrc/realizar.h. */
-export function writePlan(plan: PlanRecords): Uint8Array {
+export function writePlan(plan: PlanSource): Uint8Array {
   const nNumbers = plan.constants.reduce((sum, c) => sum + c.numbers.length, 0);
   const at = sections({
     weights: plan.weights.length,

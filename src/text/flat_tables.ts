@@ -3,9 +3,11 @@
 /** Multiplier of the polynomial hash of bytes: `hash(ab) = hash(a) * HASH_BASE ** length(b) + hash(b)`, modulo 2^32. */
 export const HASH_BASE = 0x01000193;
 
-/** Hash of `bytes[start ... end)`. A byte counts as itself + 1, so that leading zeros matter. */
-export function hashBytes(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0;
+/**
+ * Hash of `bytes[start ... end)`, or of more bytes before them whose hash is `hash`. A byte counts as itself + 1, so
+ * that leading zeros matter.
+ */
+export function hashBytes(bytes: Uint8Array, start: number, end: number, hash = 0): number {
   for (let i = start; i < end; i++) hash = (Math.imul(hash, HASH_BASE) + bytes[i]! + 1) | 0;
   return hash;
 }
@@ -96,11 +98,16 @@ export function findMerge(table: Int32Array, left: number, right: number): numbe
   }
 }
 
-/** Adds a merge; a pair that is already there keeps its first rank. */
+/** Adds a merge; a pair that is already there keeps its first rank. The caller knows that there is room. */
 export function addMerge(table: Int32Array, left: number, right: number, rank: number, result: number): void {
-  if (findMerge(table, left, right) >= 0) return;
   const mask = (table.length >> 2) - 1;
   let slot = pairSlot(left, right, mask);
-  while (table[slot * 4] !== 0) slot = (slot + 1) & mask;
-  table.set([left + 1, right, rank, result], slot * 4);
+  while (table[slot * 4] !== 0) {
+    if (table[slot * 4] === left + 1 && table[slot * 4 + 1] === right) return;
+    slot = (slot + 1) & mask;
+  }
+  table[slot * 4] = left + 1;
+  table[slot * 4 + 1] = right;
+  table[slot * 4 + 2] = rank;
+  table[slot * 4 + 3] = result;
 }

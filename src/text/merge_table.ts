@@ -27,15 +27,21 @@ export function buildMerges(merges: StringTable, pieces: Pieces): Int32Array {
   let longest = 0;
   for (let i = 0; i < merges.length; i++) longest = Math.max(longest, merges.lengths[i]!);
   const scratch = new Uint8Array(longest);
+  let result = 0;
   for (let rank = 0; rank < merges.length; rank++) {
     const start = merges.offsets[rank]!;
     const end = start + merges.lengths[rank]!;
     const space = spaceOfMerge(merges, rank);
     const middle = decodePart(merges.bytes, start, space, scratch, 0);
     const last = decodePart(merges.bytes, space + 1, end, scratch, middle);
-    const left = pieceOf(pieces, scratch, 0, middle);
-    const right = pieceOf(pieces, scratch, middle, last);
-    addMerge(table, left, right, rank, pieceOf(pieces, scratch, 0, last));
+    const leftHash = hashBytes(scratch, 0, middle);
+    const left = pieceOf(pieces, scratch, 0, middle, leftHash);
+    const right = pieceOf(pieces, scratch, middle, last, hashBytes(scratch, middle, last));
+    // Vocabularies list results in the order of their merges, so it is most often the last result or the next token.
+    if (!hasBytes(pieces, result, scratch, last) && !hasBytes(pieces, ++result, scratch, last)) {
+      result = pieceOf(pieces, scratch, 0, last, hashBytes(scratch, middle, last, leftHash));
+    }
+    addMerge(table, left, right, rank, result);
   }
   return table;
 }
@@ -47,9 +53,18 @@ function decodePart(from: Uint8Array, start: number, end: number, to: Uint8Array
   return at + end - start;
 }
 
-/** The piece with these bytes; a new one when there is none. */
-function pieceOf(pieces: Pieces, bytes: Uint8Array, start: number, end: number): number {
-  const hash = hashBytes(bytes, start, end);
+/** Whether a piece that text can be made of has the first `end` bytes. */
+function hasBytes(pieces: Pieces, piece: number, bytes: Uint8Array, end: number): boolean {
+  const at = pieces.offsets[piece]!;
+  if (piece >= pieces.count || pieces.offsets[piece + 1]! - at !== end) return false;
+  for (let i = 0; i < end; i++) {
+    if (pieces.bytes[at + i] !== bytes[i]) return false;
+  }
+  return pieces.indexed[piece] === 1;
+}
+
+/** The piece with these bytes, whose hash is given; a new one when there is none. */
+function pieceOf(pieces: Pieces, bytes: Uint8Array, start: number, end: number, hash: number): number {
   const known = findPiece(pieces.table, pieces.bytes, pieces.offsets, bytes, start, end, hash);
   if (known >= 0) return known;
   const piece = pieces.count++;
@@ -57,6 +72,7 @@ function pieceOf(pieces: Pieces, bytes: Uint8Array, start: number, end: number):
   reserve(pieces, at + end - start);
   pieces.bytes.set(bytes.subarray(start, end), at);
   pieces.offsets[piece + 1] = at + end - start;
+  pieces.indexed[piece] = 1;
   if (slotsFor(pieces.count) * 2 > pieces.table.length) growTable(pieces);
   else addPiece(pieces.table, hash, piece);
   return piece;
@@ -72,6 +88,9 @@ function reserve(pieces: Pieces, nBytes: number): void {
     const grown = new Uint32Array(pieces.offsets.length * 2 + 2);
     grown.set(pieces.offsets);
     pieces.offsets = grown;
+    const indexed = new Uint8Array(grown.length);
+    indexed.set(pieces.indexed);
+    pieces.indexed = indexed;
   }
 }
 

@@ -101,6 +101,7 @@ class PatternParser {
       return { kind: "next", set: complementOf(set), end: true };
     }
     if (this.#take("(?=")) return { kind: "next", set: this.#lookahead(), end: false };
+    if (this.#peek("(?")) this.#fail("an unknown kind of group");
     if (this.#take("(")) return this.#group();
     if (this.#take("$")) return { kind: "next", set: [0x0a, 0x0a], end: true };
     return { kind: "set", set: this.#singleSet() };
@@ -124,6 +125,7 @@ class PatternParser {
     const char = this.#next();
     if (char === "\\") return this.#escape();
     if (char === ".") return complementOf([0x0a, 0x0a]);
+    if ("*+?{".includes(char)) this.#fail(`nothing to repeat before ${char}`);
     return this.#literal(char);
   }
 

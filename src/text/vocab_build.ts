@@ -21,6 +21,8 @@ export interface Pieces {
   offsets: Uint32Array;
   count: number;
   table: Int32Array;
+  /** 1 for the pieces that the table leads to. */
+  indexed: Uint8Array;
 }
 
 /** Collects problems, so that all are told at once. */
@@ -169,7 +171,7 @@ function decodePieces(source: VocabSource, types: Uint8Array): Pieces {
     at = next;
     offsets[id + 1] = at;
   }
-  return { bytes, offsets, count: tokens.length, table: sharedInt32(0) };
+  return { bytes, offsets, count: tokens.length, table: sharedInt32(0), indexed: new Uint8Array(tokens.length + 1) };
 }
 
 /** `<0xNN>`, the name of a byte token, as that byte; -1 when it is something else. */
@@ -211,7 +213,9 @@ function indexPieces(pieces: Pieces, types: Uint8Array, n: number): void {
       if (start === end) continue;
       const hash = hashBytes(pieces.bytes, start, end);
       const known = findPiece(pieces.table, pieces.bytes, pieces.offsets, pieces.bytes, start, end, hash);
-      if (known < 0) addPiece(pieces.table, hash, id);
+      if (known >= 0) continue;
+      addPiece(pieces.table, hash, id);
+      pieces.indexed[id] = 1;
     }
   }
 }

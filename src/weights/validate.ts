@@ -76,25 +76,30 @@ export class ValidatedLayer {
 
   /** The weight with this role; `KEY_MISSING` when the layer has none. */
   binding(role: string): WeightBinding {
-    const found = bindingsOf(this, (layer) => layer.#bindings).get(role);
-    if (found === undefined) throw new RealizarError("KEY_MISSING", `${this.#name} has no weight ${quoted(role)}`);
-    return found;
+    return ValidatedLayer.#need(this, role);
   }
 
   /** Id of the weight with this role; `KEY_MISSING` when the layer has none. */
   get(role: string): number {
-    return this.binding(role).id;
+    return ValidatedLayer.#need(this, role).id;
   }
 
   /** Id of the weight with this role, or 0. */
   optional(role: string): number {
-    return bindingsOf(this, (layer) => layer.#bindings).get(role)?.id ?? 0;
+    return ValidatedLayer.#find(this, role)?.id ?? 0;
   }
-}
 
-function bindingsOf(layer: ValidatedLayer, read: (layer: ValidatedLayer) => Bindings): Bindings {
-  if (!ValidatedLayer.is(layer)) throw new RealizarError("ARG", "not a layer that validateWeights made");
-  return read(layer);
+  // Static, so that no method of a lookalike is called on the way.
+  static #find(layer: unknown, role: string): WeightBinding | undefined {
+    if (!ValidatedLayer.is(layer)) throw new RealizarError("ARG", "not a layer that validateWeights made");
+    return layer.#bindings.get(role);
+  }
+
+  static #need(layer: ValidatedLayer, role: string): WeightBinding {
+    const found = ValidatedLayer.#find(layer, role);
+    if (found === undefined) throw new RealizarError("KEY_MISSING", `${layer.#name} has no weight ${quoted(role)}`);
+    return found;
+  }
 }
 
 /** All weights of a model, each proved against its architecture. Made by {@linkcode validateWeights} alone. */

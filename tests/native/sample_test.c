@@ -81,6 +81,7 @@ static void test_penalties(void) {
         f.out.draw_position = position;
         double margin = 1;
         const uint32_t token = invert(p, 10, rz_philox_uniform(7, 11, position), &margin);
+        memset(f.scratch, 0xA5, rz_sample_scratch_bytes(10)); /* its counts begin at nothing */
         if (margin > 1e-6) CHECK(sample(&f, x, 10, NULL) == (int32_t)token);
     }
     CHECK_NEAR(f.result.logprob, (double)x[f.result.token] - 4.95862974, 1e-5); /* of the raw logits */
@@ -246,6 +247,12 @@ static void test_many_outs(void) {
         first += outs[i].n_top;
         CHECK(i + 1 < OUTS || first == n_tops);
     }
+    /* Three tokens cannot fill eight places: the next out's places are where they were. */
+    outs[0].n_top = outs[1].n_top = 8;
+    f.header.n_outs = 2;
+    CHECK(rz_sample_outs(x[0], 3, &f.step, NULL, f.scratch, results, tops) == RZ_OK);
+    CHECK(results[0].n_top == 3 && results[1].n_top == 3 && results[0].top_first == 0 && results[1].top_first == 8);
+    CHECK(tops[8].logprob < 0 && tops[3].logprob == 0);
     atomic_uint cancel = 1;
     f.step.cancel = &cancel;
     CHECK(rz_sample_outs(x[0], N, &f.step, NULL, f.scratch, results, tops) == RZ_E_CANCELLED);

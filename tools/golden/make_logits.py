@@ -45,7 +45,7 @@ def field(reader: gguf.GGUFReader, key: str):
 
 
 def config_of(path: pathlib.Path, llama3_original_context):
-    """transformers' own reading of the file, with what it leaves out: head sizes and RoPE scaling."""
+    """transformers' own reading of the file, with what it leaves out: sizes of heads and experts, RoPE scaling."""
     config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     reader = gguf.GGUFReader(path)
     arch = field(reader, "general.architecture")
@@ -53,6 +53,10 @@ def config_of(path: pathlib.Path, llama3_original_context):
     if head_dim is None:
         head_dim = config.hidden_size // config.num_attention_heads
     config.head_dim = int(head_dim)
+    expert_size = field(reader, f"{arch}.expert_feed_forward_length")
+    if expert_size is not None:
+        config.moe_intermediate_size = int(expert_size)
+        config.norm_topk_prob = True
     theta = float(field(reader, f"{arch}.rope.freq_base") or 10000.0)
     rope = {"rope_type": "default", "rope_theta": theta}
     if llama3_original_context is not None:

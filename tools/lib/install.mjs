@@ -72,6 +72,25 @@ export async function installNpmPackages() {
   writeStamp(NPM_STAMP, seen, outputs);
 }
 
+/** The engines that bench/ compares with; not needed for anything else. */
+export async function installPeers() {
+  const folder = inRoot("bench", "peers");
+  const stamp = join(folder, "node_modules", ".realizar-stamp.json");
+  const inputs = ["bench/peers/package-lock.json"];
+  const outputs = [join(folder, "node_modules", "node-llama-cpp", "package.json")];
+  if (upToDate(stamp, inputs, outputs)) return;
+  const seen = observeInputs(inputs);
+  const { command, args } = npmCommand();
+  await step({
+    title: "bench: llama.cpp (node-llama-cpp, 85 MB)",
+    command,
+    args: [...args, "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+    cwd: folder,
+    remedy: NETWORK,
+  });
+  writeStamp(stamp, seen, outputs);
+}
+
 /** Installs PyPI packages into a folder of their own, which appears only when it is complete. */
 async function installFromPypi(title, requirements, folder) {
   const partial = `${folder}.partial.${process.pid}`;

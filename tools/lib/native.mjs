@@ -25,7 +25,7 @@ export function zigBuild(title, args, { show = false, remedy = "Fix what the com
   return step({
     title,
     command: TOOLS.python,
-    args: ["-m", "ziglang", "build", "--summary", "none", ...args],
+    args: ["-m", "ziglang", "build", "--summary", "none", "--error-style", "minimal", ...args],
     cwd: ROOT,
     // ZIG_DEBUG_CMD: zig compiles its own build runner unoptimized, which takes 5 s instead of 80 the first time.
     env: { PYTHONPATH: ZIG_PACKAGE, ZIG_DEBUG_CMD: process.env.ZIG_DEBUG_CMD ?? "1" },

@@ -201,16 +201,6 @@ static void rope(const float *x, const float *cos, const float *sin, uint32_t n,
     if (y != x && n_rot < n) memcpy(y + n_rot, x + n_rot, (n - n_rot) * sizeof(float));
 }
 
-static void to_half(const float *x, uint32_t n, uint16_t *y) {
-    uint32_t k = 0;
-    for (; k + 16 <= n; k += 16) store_half(y + k, load_f(x + k));
-    if (k < n) {
-        uint16_t all[16];
-        store_half(all, load_part(x + k, n - k));
-        memcpy(y + k, all, (n - k) * sizeof(uint16_t));
-    }
-}
-
 extern const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows);
 const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows) = {
     .rms_norm = rms_norm,
@@ -223,5 +213,4 @@ const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows) = {
     .scale = scale,
     .softcap = softcap,
     .rope = rope,
-    .to_half = to_half,
 };

@@ -1,0 +1,220 @@
+/* pool.c - the CPU executor's threads: jobs are handed out through one word and claimed item by item. */
+#include "pool.h"
+#include "error.h"
+#include "os.h"
+
+/* How long an idle worker looks for work: hot, then giving way to others; and how often it then looks at the clock. */
+#define HOT_NS 20000u
+#define WARM_NS 200000u
+#define HOT_LOOKS 64u
+
+/* A thread's share of the items; stolen from when it is late. */
+typedef struct share {
+    _Alignas(64) atomic_uint next;
+    uint32_t end;
+} share;
+
+typedef struct worker {
+    _Alignas(64) atomic_bool sleeps;
+    rz_cond wake;
+    rz_thread thread;
+    uint32_t index; /* 1 .. RZ_POOL_THREADS - 1 */
+} worker;
+
+/* The job word: number of the job, OPEN while threads may join, n_threads, how many workers are inside. */
+#define OPEN ((uint64_t)1 << 31)
+#define JOB(word) ((uint32_t)((word) >> 32))
+#define THREADS(word) ((uint32_t)(word) >> 16 & 0x1ffu)
+#define INSIDE(word) ((uint32_t)(word) & 0xffffu)
+
+static struct {
+    rz_mutex open_lock; /* users, n_workers */
+    uint32_t users, n_workers;
+    rz_mutex lock; /* each worker's sleep */
+    atomic_bool stopping, crowded; /* crowded: more threads than cores */
+    worker workers[RZ_POOL_THREADS];
+
+    rz_mutex turn_lock;
+    rz_cond turn_come;
+    _Alignas(64) atomic_uint tickets, serving, n_waiting;
+
+    _Alignas(64) atomic_ullong word;
+    void (*fn)(void *arg, uint32_t thread);
+    void *arg;
+    uint32_t n_threads;
+    share shares[RZ_POOL_THREADS];
+} pool = {.open_lock = RZ_MUTEX_INIT, .lock = RZ_MUTEX_INIT, .turn_lock = RZ_MUTEX_INIT, .turn_come = RZ_COND_INIT};
+
+/* ---- items ------------------------------------------------------------------------------------------------------ */
+
+static bool claim(share *s, uint32_t *item) {
+    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return false;
+    *item = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+    return *item < s->end;
+}
+
+bool rz_pool_next(uint32_t thread, uint32_t *item) {
+    for (uint32_t i = 0; i < pool.n_threads; i++) {
+        const uint32_t from = thread + i < pool.n_threads ? thread + i : thread + i - pool.n_threads;
+        if (claim(&pool.shares[from], item)) return true;
+    }
+    return false;
+}
+
+/* ---- workers ---------------------------------------------------------------------------------------------------- */
+
+static bool is_new(uint64_t word, uint32_t seen, uint32_t index) {
+    return JOB(word) != seen && (word & OPEN) != 0 && index < THREADS(word);
+}
+
+/* Sleeps until a job for this worker may be there. */
+static void sleep_until_job(worker *w, uint32_t seen) {
+    rz_mutex_lock(&pool.lock);
+    atomic_store(&w->sleeps, true);
+    while (!atomic_load(&pool.stopping) && !is_new(atomic_load(&pool.word), seen, w->index)) {
+        rz_cond_wait(&w->wake, &pool.lock);
+    }
+    atomic_store(&w->sleeps, false);
+    rz_mutex_unlock(&pool.lock);
+}
+
+/* Waits for a job that was not seen yet. Returns its word, or 0 when the pool stops. */
+static uint64_t await_job(worker *w, uint32_t seen) {
+    uint64_t since = 0, idle_ns = 0;
+    for (uint32_t looks = 1;; looks++) {
+        const uint64_t word = atomic_load_explicit(&pool.word, memory_order_acquire);
+        if (is_new(word, seen, w->index)) return word;
+        const bool hot = idle_ns < HOT_NS && !atomic_load_explicit(&pool.crowded, memory_order_relaxed);
+        if (hot) {
+            rz_cpu_relax();
+            if (looks % HOT_LOOKS != 0) continue;
+        } else {
+            rz_thread_yield();
+        }
+        if (atomic_load_explicit(&pool.stopping, memory_order_relaxed)) return 0;
+        const uint64_t now = rz_time_ns();
+        if (since == 0) since = now;
+        idle_ns = now - since;
+        if (idle_ns > WARM_NS) {
+            sleep_until_job(w, seen);
+            since = 0, idle_ns = 0;
+        }
+    }
+}
+
+static void work(void *arg) {
+    worker *w = arg;
+    uint32_t seen = JOB(atomic_load(&pool.word));
+    for (;;) {
+        unsigned long long word = await_job(w, seen);
+        if (word == 0) return;
+        if (!atomic_compare_exchange_weak_explicit(&pool.word, &word, word + 1, memory_order_acquire,
+                                                   memory_order_relaxed)) {
+            continue;
+        }
+        seen = JOB(word);
+        pool.fn(pool.arg, w->index);
+        atomic_fetch_sub_explicit(&pool.word, 1, memory_order_release);
+    }
+}
+
+static int32_t start_workers(uint32_t n) {
+    while (pool.n_workers < n) {
+        worker *w = &pool.workers[pool.n_workers];
+        w->index = pool.n_workers + 1;
+        rz_cond_init(&w->wake);
+        const int32_t status = rz_thread_start(&w->thread, "realizar cpu", work, w);
+        if (status) {
+            rz_cond_destroy(&w->wake);
+            return status;
+        }
+        pool.n_workers++;
+    }
+    return RZ_OK;
+}
+
+static void stop_workers(void) {
+    rz_mutex_lock(&pool.lock);
+    atomic_store(&pool.stopping, true);
+    for (uint32_t i = 0; i < pool.n_workers; i++) rz_cond_signal(&pool.workers[i].wake);
+    rz_mutex_unlock(&pool.lock);
+    for (uint32_t i = 0; i < pool.n_workers; i++) {
+        rz_thread_join(&pool.workers[i].thread);
+        rz_cond_destroy(&pool.workers[i].wake);
+    }
+    pool.n_workers = 0;
+    atomic_store(&pool.stopping, false);
+}
+
+int32_t rz_pool_open(uint32_t n_threads) {
+    rz_mutex_lock(&pool.open_lock);
+    const int32_t status = start_workers(n_threads - 1);
+    if (!status) pool.users++;
+    if (pool.users == 0) stop_workers();
+    atomic_store(&pool.crowded, pool.n_workers + 1 > rz_cpu_count());
+    rz_mutex_unlock(&pool.open_lock);
+    return status;
+}
+
+void rz_pool_close(void) {
+    rz_mutex_lock(&pool.open_lock);
+    if (--pool.users == 0) stop_workers();
+    rz_mutex_unlock(&pool.open_lock);
+}
+
+/* ---- callers ---------------------------------------------------------------------------------------------------- */
+
+static void take_turn(void) {
+    const uint32_t ticket = atomic_fetch_add(&pool.tickets, 1);
+    if (atomic_load(&pool.serving) == ticket) return;
+    rz_mutex_lock(&pool.turn_lock);
+    atomic_fetch_add(&pool.n_waiting, 1);
+    while (atomic_load(&pool.serving) != ticket) rz_cond_wait(&pool.turn_come, &pool.turn_lock);
+    atomic_fetch_sub(&pool.n_waiting, 1);
+    rz_mutex_unlock(&pool.turn_lock);
+}
+
+static void give_turn(void) {
+    atomic_fetch_add(&pool.serving, 1);
+    if (atomic_load(&pool.n_waiting) == 0) return;
+    rz_mutex_lock(&pool.turn_lock);
+    rz_cond_broadcast(&pool.turn_come);
+    rz_mutex_unlock(&pool.turn_lock);
+}
+
+static void wake_sleepers(uint32_t n_threads) {
+    for (uint32_t i = 0; i + 1 < n_threads; i++) {
+        if (!atomic_load(&pool.workers[i].sleeps)) continue;
+        rz_mutex_lock(&pool.lock);
+        rz_cond_signal(&pool.workers[i].wake);
+        rz_mutex_unlock(&pool.lock);
+    }
+}
+
+void rz_pool_run(uint32_t n_threads, uint32_t n_items, void (*fn)(void *arg, uint32_t thread), void *arg) {
+    if (n_items < n_threads) n_threads = n_items > 0 ? n_items : 1;
+    take_turn();
+    for (uint32_t t = 0; t < n_threads; t++) {
+        atomic_store_explicit(&pool.shares[t].next, (uint32_t)((uint64_t)n_items * t / n_threads),
+                              memory_order_relaxed);
+        pool.shares[t].end = (uint32_t)((uint64_t)n_items * (t + 1) / n_threads);
+    }
+    pool.fn = fn;
+    pool.arg = arg;
+    pool.n_threads = n_threads;
+    if (n_threads == 1) {
+        fn(arg, 0);
+        give_turn();
+        return;
+    }
+    const uint64_t job = (uint64_t)(JOB(atomic_load(&pool.word)) + 1) << 32;
+    atomic_store(&pool.word, job | OPEN | n_threads << 16);
+    wake_sleepers(n_threads);
+    fn(arg, 0);
+    atomic_fetch_and_explicit(&pool.word, ~OPEN, memory_order_acq_rel);
+    for (uint32_t looks = 1; INSIDE(atomic_load_explicit(&pool.word, memory_order_acquire)) != 0; looks++) {
+        rz_cpu_relax();
+        if (looks > 2048 || atomic_load_explicit(&pool.crowded, memory_order_relaxed)) rz_thread_yield();
+    }
+    give_turn();
+}

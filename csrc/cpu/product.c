@@ -1,0 +1,222 @@
+/* product.c - products of activations with MATMUL weights: the input is normed and quantized, units of stripes are
+ * multiplied and handed to what follows (after.c).
+ *
+ * With few rows every thread prepares the input for itself, which is cheaper than a job; with many it is a job of its
+ * own. Up to DIRECT_ROWS rows are multiplied straight from the stripes, more by panels unpacked once for all of them:
+ * same bits either way. */
+#include "cpu.h"
+#include "dtype.h"
+#include <string.h>
+
+#define DIRECT_ROWS 32u
+#define BLOCK_ROWS 256u /* rows of activations that a unit takes at once */
+
+rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_t bias) {
+    const rz_weight *spec = &p->ir->weights[weight - 1];
+    const uint32_t layout = rz_cpu_layout_of(spec);
+    rz_cpu_matrix m = {.spec = spec,
+                       .layout = layout,
+                       .rows = spec->rows,
+                       .cols = spec->cols,
+                       .stripes = rz_cpu_stripes(spec->rows)};
+    if (layout == RZ_LAYOUT_ROWS) {
+        const rz_dtype_row *dtype = rz_dtype_find(spec->dtype);
+        m.stripe_bytes = (size_t)spec->cols / dtype->block_size * dtype->block_bytes * RZ_STRIPE_ROWS;
+    } else {
+        m.stripe_bytes = rz_cpu_stripe_bytes(layout, spec->cols);
+    }
+    if (p->tensors) {
+        m.data = p->tensors[weight - 1].data;
+        m.bias = rz_cpu_vector(p, bias);
+    }
+    return m;
+}
+
+/* ---- multiplying ------------------------------------------------------------------------------------------------ */
+
+static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
+                      uint32_t n, const rz_xq *x, uint32_t x_rows, uint32_t n_rows, float *tiles) {
+    const rz_cpu_int8 *k = p->engine->kernels->int8;
+    const uint32_t blocks = m->cols / 32, group = rz_cpu_unit_blocks(m->layout), units = blocks / group;
+    const uint32_t n_parts = (blocks + RZ_PANEL_BLOCKS - 1) / RZ_PANEL_BLOCKS;
+    const size_t next_bytes = units / n_parts * rz_cpu_unit_bytes(m->layout);
+    const size_t header = rz_cpu_header_bytes(m->layout, blocks);
+    memset(tiles, 0, (size_t)(n + 1) / 2 * 32 * n_rows * sizeof(float));
+    for (uint32_t i = 0; i < n; i += 2, tiles += 32 * n_rows) {
+        const uint8_t *stripe = m->data + (first + i) * m->stripe_bytes;
+        for (uint32_t part = 0; part < n_parts; part++) {
+            const uint32_t b = units * part / n_parts * group, end = units * (part + 1) / n_parts * group;
+            for (uint32_t h = 0; h < 2 && i + h < n; h++) {
+                k->unpack[m->layout](stripe + h * m->stripe_bytes, blocks, b, end - b, s->panels, h);
+            }
+            /* The same columns of the next stripes, or the next columns of these. */
+            const uint8_t *next = stripe + header + end / group * rz_cpu_unit_bytes(m->layout);
+            const uint8_t *const streams[2] = {next, next + m->stripe_bytes};
+            k->panel[m->layout](s->panels, x + (size_t)b * x_rows, x_rows, n_rows, end - b, tiles, streams,
+                                next_bytes);
+        }
+    }
+}
+
+/* Weights that stay as in the file: 16 rows are dequantized, a run of columns at a time. */
+static void by_lines(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
+                     uint32_t n, const float *x, uint32_t n_rows, float *tiles) {
+    const rz_dtype_row *dtype = rz_dtype_find(m->spec->dtype);
+    const size_t row_bytes = m->stripe_bytes / RZ_STRIPE_ROWS;
+    float *row = s->row, *lines = s->row + 256;
+    memset(tiles, 0, (size_t)(n + 1) / 2 * 32 * n_rows * sizeof(float));
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t n_here = rz_cpu_least(RZ_STRIPE_ROWS, m->rows - (first + i) * RZ_STRIPE_ROWS);
+        const uint8_t *src = m->data + (first + i) * m->stripe_bytes;
+        for (uint32_t c = 0, w = 0; c < m->cols; c += w) {
+            w = rz_cpu_least(256, m->cols - c); /* whole blocks: their size divides 256 */
+            memset(lines, 0, (size_t)w * 16 * sizeof(float));
+            for (uint32_t r = 0; r < n_here; r++) {
+                dtype->dequantize(src + r * row_bytes + c / dtype->block_size * dtype->block_bytes, w, row);
+                for (uint32_t j = 0; j < w; j++) lines[16 * j + r] = row[j];
+            }
+            p->engine->kernels->floats->lines(lines, x + c, m->cols, n_rows, w,
+                                              tiles + (size_t)(i / 2) * 32 * n_rows + i % 2 * 16);
+        }
+    }
+}
+
+void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
+                     uint32_t n, const void *x, uint32_t x_rows, uint32_t row, uint32_t n_rows, float *tiles) {
+    const uint8_t *stripes = m->data + first * m->stripe_bytes;
+    const size_t tile_stride = 32 * (size_t)n_rows;
+    if (m->layout < RZ_N_INT8) {
+        const rz_xq *xq = (const rz_xq *)x + row;
+        if (n_rows > DIRECT_ROWS)
+            by_panels(p, s, m, first, n, xq, x_rows, n_rows, tiles);
+        else
+            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, xq, x_rows, n_rows, m->cols / 32,
+                                                        tiles, tile_stride);
+        return;
+    }
+    const float *xf = (const float *)x + (size_t)row * m->cols;
+    if (m->layout == RZ_LAYOUT_ROWS)
+        by_lines(p, s, m, first, n, xf, n_rows, tiles);
+    else
+        p->engine->kernels->floats->direct[m->layout - RZ_LAYOUT_F32](stripes, m->stripe_bytes, n, xf, m->cols,
+                                                                      n_rows, m->cols, tiles, tile_stride);
+}
+
+/* ---- the input -------------------------------------------------------------------------------------------------- */
+
+/* Norms row r of the input into y. */
+static void norm_row(const rz_cpu_program *p, const rz_cpu_product *d, const float *x, float *y) {
+    const rz_op *op = d->norm;
+    const uint32_t cols = d->mats[0].cols;
+    const float *w = rz_cpu_vector(p, op->w[0]);
+    if (op->code == RZ_OP_RMS_NORM)
+        p->engine->kernels->rows->rms_norm(x, w, cols, op->f[0], y);
+    else
+        p->engine->kernels->rows->layer_norm(x, w, rz_cpu_vector(p, op->w[1]), cols, op->f[0], y);
+}
+
+/* Prepares row r: normed into y (one row, or NULL: no norm is wanted), quantized into xq + r. */
+static void prepare_row(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t r, float *y, rz_xq *xq,
+                        uint32_t x_rows) {
+    const uint32_t cols = d->mats[0].cols;
+    const float *x = rz_cpu_value(p, d->in) + (size_t)r * cols;
+    if (d->norm) norm_row(p, d, x, y);
+    if (xq) p->engine->kernels->rows->quantize(d->norm ? y : x, cols, xq + r, x_rows);
+}
+
+static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
+    const rz_cpu_product *d = p->launch->product;
+    const bool int8 = d->mats[0].layout < RZ_N_INT8;
+    const uint32_t n_rows = rz_cpu_rows_of(p, d->in);
+    for (uint32_t r = first; r < end; r++) {
+        float *y = int8 ? p->scratch[thread].row : p->xf + (size_t)r * d->mats[0].cols;
+        prepare_row(p, d, r, y, int8 ? p->xq : NULL, n_rows);
+    }
+}
+
+/* ---- units ------------------------------------------------------------------------------------------------------ */
+
+typedef struct job {
+    rz_cpu_program *p;
+    const rz_cpu_product *d;
+    const void *x; /* NULL: each thread prepares its own */
+    uint32_t n_rows, n_blocks;
+    uint32_t unit[RZ_PRODUCT_MATS];      /* stripes of a unit of each matrix */
+    uint32_t first_unit[RZ_PRODUCT_MATS + 1];
+} job;
+
+/* Multiplies unit u, rows [row, row + n), and finishes it. */
+static void run_unit(const job *j, const rz_cpu_scratch *s, const void *x, uint32_t u, uint32_t row, uint32_t n) {
+    const rz_cpu_product *d = j->d;
+    uint32_t m = 0;
+    while (u >= j->first_unit[m + 1]) m++;
+    const uint32_t first = (u - j->first_unit[m]) * j->unit[m];
+    const uint32_t stripes = rz_cpu_least(j->unit[m], d->mats[m].stripes - first);
+    rz_cpu_multiply(j->p, s, &d->mats[m], first, stripes, x, j->n_rows, row, n, s->tiles);
+    if (d->after == RZ_AFTER_GLU) {
+        float *up = s->tiles + (size_t)(stripes + 1) / 2 * 32 * n; /* behind the gate's tiles */
+        rz_cpu_multiply(j->p, s, &d->mats[1], first, stripes, x, j->n_rows, row, n, up);
+    }
+    rz_cpu_after_product(j->p, s, d, m, first, stripes, row, n, s->tiles);
+}
+
+static void run_items(void *arg, uint32_t thread) {
+    const job *j = arg;
+    const rz_cpu_scratch *s = &j->p->scratch[thread];
+    const void *x = j->x;
+    uint32_t item = 0;
+    while (rz_pool_next(thread, &item)) {
+        if (rz_cpu_cancelled(j->p)) continue;
+        if (!x) { /* few rows: quantized into this thread's own room */
+            for (uint32_t r = 0; r < j->n_rows; r++) prepare_row(j->p, j->d, r, s->row, s->xq, j->n_rows);
+            x = s->xq;
+        }
+        const uint32_t block = item % j->n_blocks;
+        const uint32_t row = (uint32_t)((uint64_t)j->n_rows * block / j->n_blocks);
+        const uint32_t end = (uint32_t)((uint64_t)j->n_rows * (block + 1) / j->n_blocks);
+        run_unit(j, s, x, item / j->n_blocks, row, end - row);
+    }
+}
+
+/* Chooses units: whole heads, else runs of stripes; and blocks of rows so that results of a unit fit tiles and
+ * threads have enough items to share evenly. */
+static void choose_units(job *j) {
+    const rz_cpu_product *d = j->d;
+    const uint32_t n_threads = j->p->engine->n_threads;
+    const uint32_t n_mats = d->after == RZ_AFTER_GLU ? 1 : d->n_mats;
+    uint32_t widest = 2;
+    for (uint32_t m = 0; m < n_mats; m++) {
+        uint32_t unit = 2;
+        if (d->after == RZ_AFTER_HEADS) unit = d->heads[m].cols / RZ_STRIPE_ROWS;
+        else if (j->n_rows <= DIRECT_ROWS)
+            unit = rz_cpu_most(2, rz_cpu_least(16, d->mats[m].stripes / (n_threads * 16) & ~1u));
+        j->unit[m] = unit;
+        j->first_unit[m + 1] = j->first_unit[m] + (d->mats[m].stripes + unit - 1) / unit;
+        widest = rz_cpu_most(widest, unit);
+    }
+    const uint32_t tile_floats = (widest + 1) / 2 * 32 * (d->after == RZ_AFTER_GLU ? 2 : 1);
+    const uint32_t rows_max = rz_cpu_least(BLOCK_ROWS, RZ_UNIT_FLOATS / tile_floats);
+    j->n_blocks = (j->n_rows + rows_max - 1) / rows_max;
+    while (j->first_unit[n_mats] * j->n_blocks < 8 * n_threads && j->n_rows / (j->n_blocks + 1) > DIRECT_ROWS) {
+        j->n_blocks++;
+    }
+    for (uint32_t m = n_mats; m < RZ_PRODUCT_MATS; m++) j->first_unit[m + 1] = j->first_unit[n_mats];
+}
+
+void rz_cpu_product_run(rz_cpu_program *p, const rz_cpu_launch *l) {
+    const rz_cpu_product *d = l->product;
+    const uint32_t cols = d->mats[0].cols;
+    job j = {.p = p, .d = d, .n_rows = rz_cpu_rows_of(p, d->in)};
+    const bool int8 = d->mats[0].layout < RZ_N_INT8;
+    if (j.n_rows == 0) return;
+    if (int8 ? p->is_quantized[d->in - 1] : !d->norm) {
+        j.x = rz_cpu_value(p, d->in);
+    } else if (!int8 || j.n_rows * cols > RZ_OWN_COLS) {
+        if (!(int8 && j.n_rows == 1)) {
+            rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
+            j.x = int8 ? (const void *)p->xq : (const void *)p->xf;
+        }
+    }
+    choose_units(&j);
+    rz_pool_run(p->engine->n_threads, j.first_unit[RZ_PRODUCT_MATS] * j.n_blocks, run_items, &j);
+}

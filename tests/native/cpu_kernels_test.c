@@ -1,0 +1,295 @@
+/* cpu_kernels_test.c - the kernels of the CPU executor, each instruction set that runs here, against doubles: layouts,
+ * products (straight and by panels, which must agree bit for bit), work on rows, attention. */
+#include "cpu_fixture.h"
+
+#define MAX_ROWS 13u
+
+static void test_layouts(void) {
+    for (size_t d = 0; d < sizeof all_dtypes / sizeof all_dtypes[0]; d++) {
+        for (uint32_t use = 1; use <= 8; use *= 2) {
+            const uint32_t block = rz_dtype_find(all_dtypes[d])->block_size, cols = block == 1 ? 37 : 3 * block;
+            const uint32_t rows = use == RZ_USE_VECTOR ? 1 : 37, experts = use == RZ_USE_MOE ? 3 : 1;
+            fixture f = fixture_open(all_dtypes[d], use, rows, cols, experts);
+            float *back = malloc((size_t)rows * experts * cols * sizeof(float));
+            rz_cpu_weight_read(NULL, &f.t, 0, rows * experts, back);
+            CHECK(memcmp(back, f.rows, (size_t)rows * experts * cols * sizeof(float)) == 0);
+            free(back);
+            fixture_close(&f);
+        }
+    }
+}
+
+/* Products by both ways; got[row][32 * tile ...] is compared with rows of w times x in doubles. */
+static void check_product(const rz_cpu_kernels *k, const fixture *f, const float *x, uint32_t n_rows) {
+    const uint32_t layout = rz_cpu_layout_of(&f->t.spec), rows = f->t.spec.rows, cols = f->t.spec.cols;
+    const uint32_t stripes = rz_cpu_stripes(rows), tiles = (stripes + 1) / 2;
+    const size_t stripe_bytes = rz_cpu_stripe_bytes(layout, cols), tile_stride = 32 * n_rows;
+    float *c = aligned_alloc(64, 2 * tiles * tile_stride * sizeof(float)), *by_panel = c + tiles * tile_stride;
+    memset(c, 0, 2 * tiles * tile_stride * sizeof(float));
+    float *used = malloc((size_t)n_rows * cols * sizeof(float)); /* the activations as the kernels see them */
+    memcpy(used, x, (size_t)n_rows * cols * sizeof(float));
+    if (layout < RZ_N_INT8) {
+        const uint32_t blocks = cols / 32;
+        rz_xq *xq = aligned_alloc(64, (size_t)n_rows * blocks * sizeof(rz_xq));
+        for (uint32_t r = 0; r < n_rows; r++) k->rows->quantize(x + (size_t)r * cols, cols, xq + r, n_rows);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            for (uint32_t i = 0; i < cols; i++) {
+                const rz_xq *b = &xq[(size_t)(i / 32) * n_rows + r];
+                used[(size_t)r * cols + i] = (float)b->q[i % 32] * b->scale;
+            }
+        }
+        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, xq, n_rows, n_rows, blocks, c, tile_stride);
+        rz_panel *panels = aligned_alloc(64, RZ_PANEL_BLOCKS * sizeof(rz_panel));
+        memset(panels, 0, RZ_PANEL_BLOCKS * sizeof(rz_panel));
+        for (uint32_t t = 0; t < tiles; t++) {
+            for (uint32_t b = 0; b < blocks; b += RZ_PANEL_BLOCKS) {
+                const uint32_t n = blocks - b < RZ_PANEL_BLOCKS ? blocks - b : RZ_PANEL_BLOCKS;
+                for (uint32_t h = 0; h < 2 && 2 * t + h < stripes; h++)
+                    k->int8->unpack[layout](f->t.data + (2 * t + h) * stripe_bytes, blocks, b, n, panels, h);
+                const uint8_t *next[2] = {f->t.data, f->t.data};
+                k->int8->panel[layout](panels, xq + (size_t)b * n_rows, n_rows, n_rows, n,
+                                       by_panel + t * tile_stride, next, 64);
+            }
+        }
+        free(panels);
+        free(xq);
+        for (uint32_t r = 0; r < n_rows; r++)
+            for (uint32_t i = 0; i < rows; i++) {
+                const size_t at = i / 32 * tile_stride + 32 * r + i % 32;
+                CHECK(memcmp(c + at, by_panel + at, sizeof(float)) == 0);
+            }
+    } else {
+        k->floats->direct[layout - RZ_LAYOUT_F32](f->t.data, stripe_bytes, stripes, x, cols, n_rows, cols, c,
+                                                  tile_stride);
+    }
+    float *got = malloc((size_t)n_rows * rows * sizeof(float));
+    double *want = malloc((size_t)n_rows * rows * sizeof(double));
+    for (uint32_t r = 0; r < n_rows; r++) {
+        for (uint32_t i = 0; i < rows; i++) {
+            double sum = 0;
+            for (uint32_t j = 0; j < cols; j++) sum += (double)f->rows[(size_t)i * cols + j] * used[(size_t)r * cols + j];
+            want[(size_t)r * rows + i] = sum;
+            got[(size_t)r * rows + i] = c[i / 32 * tile_stride + 32 * r + i % 32];
+        }
+    }
+    CHECK_NEAR(error_of(got, want, (size_t)n_rows * rows), 0, 1e-11);
+    free(got), free(want), free(used), free(c);
+}
+
+static void test_products(const rz_cpu_kernels *k) {
+    float *x = malloc(MAX_ROWS * 768 * sizeof(float));
+    for (size_t d = 0; d < sizeof all_dtypes / sizeof all_dtypes[0]; d++) {
+        const uint32_t block = rz_dtype_find(all_dtypes[d])->block_size, cols = block == 1 ? 75 : block == 32 ? 608 : 768;
+        fixture f = fixture_open(all_dtypes[d], RZ_USE_MATMUL, 83, cols, 1);
+        if (rz_cpu_layout_of(&f.t.spec) != RZ_LAYOUT_ROWS) {
+            for (uint32_t n = 1; n <= MAX_ROWS; n++) {
+                random_floats(x, (size_t)n * cols, n == 5 ? 1e5f : 1);
+                check_product(k, &f, x, n);
+            }
+        }
+        fixture_close(&f);
+    }
+    free(x);
+}
+
+/* A block with NaN or infinity makes all its products NaN, and nothing else. */
+static void test_not_finite(const rz_cpu_kernels *k) {
+    float x[128];
+    rz_xq q[4];
+    for (int inf = 0; inf < 2; inf++) {
+        random_floats(x, 128, 1);
+        x[70] = inf ? -INFINITY : NAN;
+        k->rows->quantize(x, 128, q, 1);
+        for (int b = 0; b < 4; b++) CHECK(isnan(q[b].scale) == (b == 2) && isnan(q[b].sum) == (b == 2));
+    }
+    memset(x, 0, sizeof x);
+    k->rows->quantize(x, 128, q, 1);
+    CHECK(q[0].scale == 0 && q[3].sum == 0 && q[1].q[5] == 0);
+}
+
+static double silu(double x) { return x / (1 + exp(-x)); }
+static double gelu_tanh(double x) {
+    return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+}
+static double gelu_erf(double x) { return 0.5 * x * (1 + erf(x * 0.7071067811865476)); }
+static double unary_of(uint32_t kind, double x) {
+    switch (kind) {
+    case 0: return silu(x);
+    case 1: return gelu_tanh(x);
+    case 2: return gelu_erf(x);
+    case 3: return x > 0 ? x : 0;
+    case 4: return x > 0 ? x * x : 0;
+    case 5: return 1 / (1 + exp(-x));
+    default: return tanh(x);
+    }
+}
+
+static void test_rows(const rz_cpu_kernels *k) {
+    enum { N = 83 };
+    float x[N], u[N], w[N], b[N], y[N];
+    double want[N];
+    for (int trial = 0; trial < 6; trial++) {
+        const uint32_t n = trial < 3 ? N : (uint32_t)trial * 16 - 47;
+        const float size = trial % 3 == 0 ? 1 : trial % 3 == 1 ? 30 : 0.01f;
+        random_floats(x, n, size), random_floats(u, n, size), random_floats(w, n, 1), random_floats(b, n, 1);
+        double mean = 0, square = 0, var = 0;
+        for (uint32_t i = 0; i < n; i++) mean += x[i] / (double)n, square += x[i] * (double)x[i] / n;
+        for (uint32_t i = 0; i < n; i++) var += (x[i] - mean) * (x[i] - mean) / n;
+        for (uint32_t i = 0; i < n; i++) want[i] = x[i] / sqrt(square + 1e-5) * w[i];
+        k->rows->rms_norm(x, w, n, 1e-5f, y);
+        CHECK_NEAR(error_of(y, want, n), 0, 1e-12);
+        for (uint32_t i = 0; i < n; i++) want[i] = x[i] / sqrt(square + 1e-5);
+        k->rows->rms_norm(x, NULL, n, 1e-5f, y);
+        CHECK_NEAR(error_of(y, want, n), 0, 1e-12);
+        for (uint32_t i = 0; i < n; i++) want[i] = (x[i] - mean) / sqrt(var + 1e-5) * w[i] + b[i];
+        k->rows->layer_norm(x, w, b, n, 1e-5f, y);
+        CHECK_NEAR(error_of(y, want, n), 0, 1e-12);
+        for (uint32_t kind = 0; kind < 7; kind++) {
+            for (uint32_t i = 0; i < n; i++) want[i] = unary_of(kind, x[i]);
+            k->rows->unary(kind, x, n, y);
+            CHECK_NEAR(error_of(y, want, n), 0, kind == 2 ? 1e-10 : 1e-12);
+        }
+        for (uint32_t kind = 0; kind < 3; kind++) {
+            for (uint32_t i = 0; i < n; i++) want[i] = unary_of(kind, x[i]) * u[i];
+            k->rows->glu(kind, 0, 0, x, u, n, y);
+            CHECK_NEAR(error_of(y, want, n), 0, kind == 2 ? 1e-10 : 1e-12);
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            const double g = x[i] < 7 ? x[i] : 7, v = u[i] < -7 ? -7 : u[i] > 7 ? 7 : u[i];
+            want[i] = g / (1 + exp(-1.702 * g)) * (v + 1);
+        }
+        k->rows->glu(3, 1.702f, 7, x, u, n, y);
+        CHECK_NEAR(error_of(y, want, n), 0, 1e-12);
+        for (uint32_t i = 0; i < n; i++) want[i] = 30 * tanh(x[i] / 30.0);
+        k->rows->softcap(x, 30, n, y);
+        CHECK_NEAR(error_of(y, want, n), 0, 1e-12);
+    }
+    for (uint32_t i = 0; i < N; i++) x[i] = i == 40 ? NAN : (float)i;
+    k->rows->unary(0, x, N, y);
+    for (uint32_t i = 0; i < N; i++) CHECK(isnan(y[i]) == (i == 40));
+}
+
+static void test_rope(const rz_cpu_kernels *k) {
+    enum { N = 80, ROT = 44 };
+    float x[N], y[N], cosines[ROT / 2], sines[ROT / 2];
+    double want[N];
+    random_floats(x, N, 1);
+    for (int i = 0; i < ROT / 2; i++) cosines[i] = (float)cos(i * 0.3), sines[i] = (float)sin(i * 0.3);
+    for (uint32_t pairs = 0; pairs < 2; pairs++) {
+        for (int i = 0; i < N; i++) want[i] = x[i];
+        for (int i = 0; i < ROT / 2; i++) {
+            const int p = pairs ? 2 * i : i, q = pairs ? 2 * i + 1 : i + ROT / 2;
+            want[p] = (double)x[p] * cosines[i] - (double)x[q] * sines[i];
+            want[q] = (double)x[p] * sines[i] + (double)x[q] * cosines[i];
+        }
+        k->rows->rope(x, cosines, sines, N, ROT, pairs, y);
+        CHECK_NEAR(error_of(y, want, N), 0, 1e-13);
+    }
+}
+
+#define KEYS 301u
+
+/* Queries with ranges of their own against a context of KEYS keys, in runs; then the same queries one by one. */
+static void check_attention(const rz_cpu_kernels *k, uint32_t half, uint32_t k_cols, uint32_t v_cols, uint32_t n,
+                            float cap, float sink) {
+    const uint32_t groups = (KEYS + 15) / 16, size = half ? 2 : 4;
+    uint8_t *keys = calloc(groups * 16, (size_t)k_cols * 4), *values = calloc(groups * 16, (size_t)v_cols * 4);
+    memset(keys, 0xff, groups * 16 * (size_t)k_cols * size); /* NaN: what nobody wrote must not be seen */
+    memset(values, 0xff, groups * 16 * (size_t)v_cols * size);
+    float *kx = malloc(KEYS * k_cols * sizeof(float)), *vx = malloc(KEYS * v_cols * sizeof(float));
+    random_floats(kx, KEYS * (size_t)k_cols, 1), random_floats(vx, KEYS * (size_t)v_cols, 1);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        k->attention->put_keys[half](kx + (size_t)i * k_cols, k_cols, i % 16, keys + i / 16 * 16 * (size_t)k_cols * size);
+        k->attention->put_values[half](vx + (size_t)i * v_cols, v_cols, values + i * (size_t)v_cols * size);
+        for (uint32_t d = 0; half && d < k_cols; d++)
+            kx[i * k_cols + d] = rz_f16_to_f32(rz_f32_to_f16(kx[i * k_cols + d]));
+        for (uint32_t d = 0; half && d < v_cols; d++)
+            vx[i * v_cols + d] = rz_f16_to_f32(rz_f32_to_f16(vx[i * v_cols + d]));
+    }
+    float *q = malloc((size_t)n * k_cols * sizeof(float)), *all = calloc((size_t)n * v_cols, sizeof(float));
+    float *one = calloc(v_cols, sizeof(float)), *later = calloc((size_t)n * v_cols, sizeof(float));
+    double *want = calloc((size_t)n * v_cols, sizeof(double));
+    random_floats(q, (size_t)n * k_cols, 1);
+    static rz_cpu_queries tile, single, part;
+    tile = (rz_cpu_queries){.n = n, .o = all};
+    for (uint32_t i = 0; i < n; i++) {
+        tile.q[i] = q + (size_t)i * k_cols;
+        tile.high[i] = i % 3 == 0 ? KEYS : 1 + random_u32() % KEYS;
+        tile.low[i] = i % 2 ? tile.high[i] / 3 : 0;
+    }
+    const float scale = 1 / sqrtf((float)k_cols);
+    for (uint32_t i = 0; i <= n; i++) { /* the tile, then each query alone */
+        rz_cpu_queries *to = i == 0 ? &tile : &single;
+        if (i > 0) {
+            single = (rz_cpu_queries){.n = 1, .o = one, .q = {tile.q[i - 1]}, .low = {tile.low[i - 1]},
+                                      .high = {tile.high[i - 1]}};
+        }
+        for (uint32_t at = 0; at < KEYS; at += RZ_RUN_KEYS) {
+            part = *to;
+            part.o = at ? later : to->o;
+            for (uint32_t j = 0; j < part.n; j++) part.top[j] = -INFINITY;
+            memset(part.total, 0, sizeof part.total);
+            memset(part.o, 0, part.n * (size_t)v_cols * sizeof(float));
+            rz_cpu_run run = {.v_stride = v_cols, .first = at, .k_cols = k_cols, .v_cols = v_cols, .scale = scale,
+                              .cap = cap};
+            for (uint32_t g = at / 16; g < groups && g < (at + RZ_RUN_KEYS) / 16; g++) {
+                run.k[g - at / 16] = keys + g * 16 * (size_t)k_cols * size;
+                run.v[g - at / 16] = values + g * 16 * (size_t)v_cols * size;
+            }
+            k->attention->run[half](&run, &part);
+            if (at)
+                k->attention->merge(to, &part, v_cols);
+            else
+                *to = part;
+        }
+        for (uint32_t j = 0; j < to->n; j++) k->attention->finish(to, j, v_cols, sink);
+        if (i > 0) CHECK(memcmp(one, all + (size_t)(i - 1) * v_cols, v_cols * sizeof(float)) == 0);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double s[KEYS], top = sink, total = 0;
+        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++) {
+            s[j] = 0;
+            for (uint32_t d = 0; d < k_cols; d++) s[j] += (double)q[i * k_cols + d] * kx[j * k_cols + d];
+            s[j] *= scale;
+            if (cap != 0) s[j] = cap * tanh(s[j] / cap);
+            top = fmax(top, s[j]);
+        }
+        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++) total += exp(s[j] - top);
+        total += exp(sink - top);
+        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++)
+            for (uint32_t d = 0; d < v_cols; d++)
+                want[i * v_cols + d] += exp(s[j] - top) / total * vx[j * v_cols + d];
+    }
+    CHECK_NEAR(error_of(all, want, (size_t)n * v_cols), 0, 1e-11);
+    free(keys), free(values), free(kx), free(vx), free(q), free(all), free(one), free(later), free(want);
+}
+
+static void test_attention(const rz_cpu_kernels *k) {
+    for (uint32_t half = 0; half < 2; half++) {
+        check_attention(k, half, 64, 64, 1, 0, -INFINITY);
+        check_attention(k, half, 64, 64, 24, 0, -INFINITY);
+        check_attention(k, half, 64, 64, 32, 0, -INFINITY);
+        check_attention(k, half, 128, 128, 5, 5, -INFINITY);
+        check_attention(k, half, 24, 40, 7, 0, 1.5f);
+        check_attention(k, half, 7, 9, 4, 0, -INFINITY);
+    }
+}
+
+int main(void) {
+    test_layouts();
+    uint32_t n_isas = 0;
+    for (size_t i = 0; i < sizeof all_isas / sizeof all_isas[0]; i++) {
+        if (!rz_cpu_isa_usable(all_isas[i])) continue;
+        const rz_cpu_kernels *k = rz_cpu_kernels_for(all_isas[i]);
+        CHECK(k->isa == all_isas[i]);
+        n_isas++;
+        test_products(k);
+        test_not_finite(k);
+        test_rows(k);
+        test_rope(k);
+        test_attention(k);
+        printf("cpu_kernels: %s, %d checks so far\n", k->name, test_n_checks);
+    }
+    CHECK(n_isas >= 1);
+    return TEST_RESULT("cpu_kernels");
+}
