@@ -118,7 +118,7 @@ static rz_status open_source(rz_source *source) {
         return rz_fail(RZ_E_IO, "%s: has %llu bytes, %llu when it was validated", source->path,
                        (unsigned long long)size_bytes, (unsigned long long)source->size_bytes);
     }
-    if (source->mtime_ns != 0 && mtime_ns != source->mtime_ns) {
+    if (source->mtime_ns != 0 && mtime_ns / 1000000 != source->mtime_ns / 1000000) {
         return rz_fail(RZ_E_IO, "%s: was changed since it was validated (modified at %lld ns, then %lld)",
                        source->path, (long long)mtime_ns, (long long)source->mtime_ns);
     }

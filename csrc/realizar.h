@@ -169,7 +169,7 @@ typedef struct rz_progress {
 
 /* Starts loading weights and returns at once (state loading). Weight i of the table has id i + 1.
  *   paths    n_bytes of records {u64 size, i64 mtime_ns (0 = not checked), u32 length, utf8[length], zero padding to
- *            a multiple of 8}. Size and time (compared in whole microseconds: not every host language has more) are
+ *            a multiple of 8}. Size and time (compared in whole milliseconds: not every host language has more) are
  *            what was validated; a file that differs fails with -IO.
  *   weights  [n]. Checked again here: -TYPE, -SHAPE, -OFFSET, -LIMIT, -ARG name the first bad one.
  * Returns a weights handle; -OOM_HOST or -OOM_DEVICE when the final layout does not fit. */

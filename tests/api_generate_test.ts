@@ -5,7 +5,7 @@ import type { Generation, GenerationPart } from "../src/types.ts";
 import { leakCheck, test } from "./support.ts";
 import { tinyGguf } from "./tiny_gguf.ts";
 
-const bytes = tinyGguf({ seed: 3 });
+const bytes = tinyGguf({ seed: 3, contextLength: 1024 });
 const PROMPT = Array.from({ length: 20 }, (_, i) => 5 + 7 * i);
 const GREEDY = { temperature: 0, ignoreEos: true };
 

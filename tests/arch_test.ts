@@ -45,7 +45,8 @@ test("arch: an architecture that is not known is UNSUPPORTED, by name and never 
   for (const name of ["llama4", "LLAMA", "", "qwen", "toString"]) {
     const error = assertThrows(() => architectureOf(name), RealizarError);
     assertEquals(error.code, "UNSUPPORTED");
-    assert(error.message.includes(`"${name}"`) && error.message.includes("llama, qwen2, qwen3, qwen3moe"), error.message);
+    assert(error.message.includes(`"${name}"`), error.message);
+    assert(error.message.endsWith("known are llama, qwen2, qwen3, qwen3moe"), error.message);
   }
 });
 
@@ -109,6 +110,17 @@ test("arch: a head may be of another size than hidden / heads, and values of ano
   const plan = await shapePlan({ ...SMALL, headDim: 32, valueDim: 24 });
   assertEquals(plan.groups, [{ nLayers: 2, window: 0, kCols: 64, vCols: 48 }]);
   assert(listPlan(plan).includes("nRot=16"), "part of the head turns");
+});
+
+test("arch: experts are routed in every layer, and the last one is cut after them", async () => {
+  const plan = await tinyPlan({ arch: "qwen3moe", nLayers: 2 });
+  for (const layer of [0, 1]) {
+    const seen = opsOf(plan, layer);
+    const expected = ["moeRoute", "moeMatmul", "moeMatmul", "glu", "moeMatmul", "moeCombine", "add"];
+    assertEquals(seen.slice(seen.indexOf("moeRoute")), layer === 0 ? expected : [...expected, "selectRows"]);
+  }
+  const error = await assertRejects(() => shapePlan({ ...SMALL, architecture: "qwen3moe" }), RealizarError);
+  assertEquals(error.code, "KEY_MISSING");
 });
 
 interface RopeCase {

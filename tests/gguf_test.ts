@@ -2,10 +2,11 @@
 import { readFileSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
+import { type Cursor, readHeader, readHeaderSync } from "../src/format/cursor.ts";
 import { type GgufFile, openGguf, openGgufSync } from "../src/format/gguf.ts";
-import { blobSource, type ByteSource, bytesSource, readHeader } from "../src/format/reader.ts";
+import { blobSource, type ByteSource, bytesSource, type SyncByteSource } from "../src/format/reader.ts";
 import { bytesAt, stringAt, type StringTable } from "../src/string_table.ts";
-import { encodeGguf } from "./gguf_writer.ts";
+import { encodeGguf, type GgufEntry } from "./gguf_writer.ts";
 import { inRoot, tempFolder, test } from "./support.ts";
 import { tinyGguf, tinyImage, tinyTokens } from "./tiny_gguf.ts";
 
@@ -151,31 +152,62 @@ test("gguf: string arrays are views of the file", () => {
   assertEquals([...bytesAt(table, 0)], [0xc4, 0x80]);
 });
 
-/** A source that counts what is read of it. */
-function counting(bytes: Uint8Array, windowBytes: number): ByteSource & { reads: [number, number][] } {
+/** A source that is not in memory and notes what is read of it. */
+function noting(bytes: Uint8Array): { later: ByteSource; now: SyncByteSource; reads: [number, number][] } {
   const reads: [number, number][] = [];
   const inner = bytesSource(bytes);
-  return {
-    ...inner,
-    windowBytes,
-    reads,
+  const { name, path, size, mtimeNs } = inner;
+  const later: ByteSource = {
+    name,
+    path,
+    size,
+    mtimeNs,
     read: (offset, n) => {
       reads.push([offset, n]);
       return inner.read(offset, n);
     },
   };
+  const readInto = (offset: number, target: Uint8Array) => {
+    reads.push([offset, target.length]);
+    inner.readInto(offset, target);
+  };
+  return { later, now: { ...inner, inMemory: undefined, readInto }, reads };
 }
 
-test("gguf: a header is read in growing pieces, each byte once", async () => {
-  const bytes = Uint8Array.from({ length: 5000 }, (_, i) => i % 251);
-  const source = counting(bytes, 16);
-  const found = await readHeader(source, (cursor) => {
-    const first = cursor.take(10, "the first");
-    cursor.skip(900, "the middle");
-    return [...first, cursor.u8("the last")];
-  });
-  assertEquals(found, [...bytes.subarray(0, 10), bytes[910]!]);
-  assertEquals(source.reads, [[0, 16], [16, 894], [910, 2730]]);
+test("gguf: a header is read in growing pieces, each byte once, waiting or not", async () => {
+  const MiB = 2 ** 20;
+  const bytes = new Uint8Array(40 * MiB);
+  const marks = [0, MiB - 3, MiB - 2, MiB, 2 * MiB + 1, 17 * MiB, 39 * MiB];
+  marks.forEach((at, i) => bytes[at] = i + 1);
+  const parse = (cursor: Cursor) =>
+    marks.map((at) => {
+      cursor.skip(at - cursor.position, "what lies between");
+      return cursor.take(1, "a mark");
+    });
+  const pieces: [number, number][] = [[0, 1], [1, 1], [2, 2], [4, 13], [17, 17], [34, 6]];
+  for (const waiting of [true, false]) {
+    const { later, now, reads } = noting(bytes);
+    const views = waiting ? await readHeader(later, parse) : readHeaderSync(now, parse);
+    assertEquals(views.map((view) => view[0]), [1, 2, 3, 4, 5, 6, 7]);
+    assertEquals(reads, pieces.map(([offset, n]) => [offset * MiB, n * MiB]));
+  }
+});
+
+test("gguf: strings that straddle the pieces in which a header is read", async () => {
+  const values = Array.from({ length: 20_000 }, (_, i) => `${i}`.padEnd(i % 397, "x"));
+  const metadata: GgufEntry[] = [
+    { key: "before", type: "u32", value: 7 },
+    { key: "strings", type: "array", of: "string", values },
+    { key: "after", type: "string", value: "end" },
+  ];
+  const bytes = encodeGguf({ metadata, tensors: [] });
+  assert(bytes.length > 2 ** 21);
+  using folder = tempFolder();
+  writeFileSync(folder.file("m.gguf"), bytes);
+  for (const file of [openGgufSync(folder.file("m.gguf")), await openGguf(new Blob([bytes as BlobPart]))]) {
+    assertEquals(all(file.metadata.strings("strings")), values);
+    assertEquals([file.metadata.int("before"), file.metadata.string("after")], [7, "end"]);
+  }
 });
 
 test("gguf: a file of 5 GiB opens, with tensors beyond 4 GiB; what is not header is not read", () => {
@@ -242,5 +274,5 @@ test("gguf: errors name file, byte offset, key or tensor, what was found and wha
     `${path}: key "general.alignment" at byte 24: 24, expected a power of two from 8 to 1048576`,
   );
   image.metadata[0] = { key: "evil\n\u001b[31m", type: "bool", value: 7 };
-  assertEquals(fail(image), `${path}: at byte 46: key "evil\\u000a\\u001b[31m" has 7 as a bool, expected 0 or 1`);
+  assertEquals(fail(image), `${path}: at byte 46: the value of "evil\\u000a\\u001b[31m" has 7 as a bool, expected 0 or 1`);
 });

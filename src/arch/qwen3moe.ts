@@ -1,6 +1,6 @@
 /**
- * Qwen3 with experts (30B-A3B, 235B-A22B): attention as in dense Qwen3; in place of one FFN, the k experts that a router
- * chooses for each token, weighed by softmax over all experts and divided by the sum of the chosen.
+ * Qwen3 with experts (30B-A3B, 235B-A22B): attention as in dense Qwen3; in place of one FFN, the k experts that a
+ * router chooses for each token, weighed by softmax over all experts and divided by the sum of the chosen.
  */
 import { RealizarError } from "../errors.ts";
 import type { Value } from "../plan/ops.ts";

@@ -12,7 +12,7 @@ export interface FileInfo {
   readonly path: string | null;
   /** Bytes. */
   readonly size: number;
-  /** Time of the last change in ns since 1970, cut to whole microseconds; 0n when unknown. */
+  /** Time of the last change in ns since 1970, cut to whole milliseconds; 0n when unknown. */
   readonly mtimeNs: bigint;
   /** Where the section of tensor bytes begins. */
   readonly dataOffset: number;

@@ -1,19 +1,12 @@
 /** GGUF files, versions 2 and 3, whole or split: header, metadata and tensor directory. Tensor bytes are not read. */
 import { dtypeOfId } from "../dtype.ts";
 import { RealizarError } from "../errors.ts";
+import { type Cursor, readHeader, readHeaderSync } from "./cursor.ts";
 import { elementsOf, type FileInfo, rangeProblems, tensorBytes, type TensorInfo } from "./directory.ts";
 import { Metadata } from "./metadata.ts";
 import { readName } from "./metadata_reader.ts";
 import { quoted, throwProblems } from "./problems.ts";
-import {
-  blobSource,
-  type ByteSource,
-  bytesSource,
-  type Cursor,
-  pathSource,
-  readHeader,
-  readHeaderSync,
-} from "./reader.ts";
+import { blobSource, type ByteSource, bytesSource, pathSource } from "./reader.ts";
 import { siblingPaths, splitOf } from "./split.ts";
 
 /** What a model's files say; a split model is told as one. */
@@ -118,14 +111,13 @@ const OTHER_FORMATS: readonly (readonly [start: string, what: string])[] = [
 
 /** Magic and version. */
 function readPreamble(cursor: Cursor): number {
-  const start = cursor.bytes.subarray(0, 4);
+  const start = cursor.take(Math.min(4, cursor.fileSize), "the magic");
   const text = String.fromCharCode(...start);
   if (!"GGUF".startsWith(text)) {
     const hint = OTHER_FORMATS.find(([other]) => other === text)?.[1];
     const got = hint ?? [...start].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     throw new RealizarError("MAGIC", `${cursor.name}: at byte 0: not a GGUF file but ${got}, expected "GGUF"`);
   }
-  cursor.skip(4, "the magic");
   const version = cursor.u32("the version");
   if (version === 2 || version === 3) return version;
   const where = `${cursor.name}: at byte 4: `;

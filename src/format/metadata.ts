@@ -3,7 +3,7 @@ import { type ErrorCode, RealizarError } from "../errors.ts";
 import { stringAt, type StringTable } from "../string_table.ts";
 import { type Entry, type MetadataType, readEntries, TYPE_BYTES } from "./metadata_reader.ts";
 import { quoted } from "./problems.ts";
-import type { Cursor } from "./reader.ts";
+import type { Cursor } from "./cursor.ts";
 
 export type { MetadataType } from "./metadata_reader.ts";
 
@@ -33,9 +33,9 @@ export class Metadata {
   /** Reads `n` entries at the cursor. Throws `TRUNCATED`, `LIMIT`, `TYPE`, `DUPLICATE`. */
   constructor(cursor: Cursor, n: number) {
     this.#name = cursor.name;
+    this.#entries = readEntries(cursor, n);
     this.#bytes = cursor.bytes;
     this.#view = new DataView(cursor.bytes.buffer, cursor.bytes.byteOffset, cursor.bytes.byteLength);
-    this.#entries = readEntries(cursor, n);
   }
 
   /** Name of the file, for messages. */

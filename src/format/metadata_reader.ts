@@ -2,7 +2,7 @@
 import { RealizarError } from "../errors.ts";
 import type { StringTable } from "../string_table.ts";
 import { quoted } from "./problems.ts";
-import type { Cursor } from "./reader.ts";
+import type { Cursor } from "./cursor.ts";
 
 /** Names of the value types; the index is the type's number in the file. */
 const TYPE_NAMES = [
@@ -70,8 +70,7 @@ export function readEntries(cursor: Cursor, n: number): Map<string, Entry> {
     if (entries.has(key)) {
       throw new RealizarError("DUPLICATE", `${cursor.name}: at byte ${entryOffset}: key ${quoted(key)} is there twice`);
     }
-    const type = readType(cursor, key);
-    entries.set(key, readValue(cursor, key, type, entryOffset));
+    entries.set(key, readValue(cursor, `the value of ${quoted(key)}`, entryOffset));
   }
   return entries;
 }
@@ -89,26 +88,26 @@ export function readName(cursor: Cursor, what: string, bytesMax: number): string
   }
 }
 
-function readType(cursor: Cursor, key: string): MetadataType {
+function readType(cursor: Cursor, what: string): MetadataType {
   const at = cursor.position;
-  const id = cursor.u32(`the type of ${quoted(key)}`);
+  const id = cursor.u32(what);
   const type = TYPE_NAMES[id];
-  if (type === undefined) throw cursor.error("TYPE", `key ${quoted(key)} has value type ${id}, expected 0 to 12`, at);
+  if (type === undefined) throw cursor.error("TYPE", `${what} has value type ${id}, expected 0 to 12`, at);
   return type;
 }
 
-function readValue(cursor: Cursor, key: string, type: MetadataType, entryOffset: number): Entry {
-  const what = `the value of ${quoted(key)}`;
-  if (type === "array") return { type, entryOffset, ...readArray(cursor, key, 1) };
+function readValue(cursor: Cursor, what: string, entryOffset: number): Entry {
+  const type = readType(cursor, what);
+  if (type === "array") return { type, entryOffset, ...readArray(cursor, what, 1) };
   if (type === "string") {
     const n = readStringLength(cursor, what);
     const offset = cursor.position;
-    cursor.take(n, what);
+    cursor.skip(n, what);
     return { type, entryOffset, offset, n };
   }
   const offset = cursor.position;
   const bytes = cursor.take(TYPE_BYTES[type], what);
-  if (type === "bool") checkBools(cursor, key, offset, bytes);
+  if (type === "bool") checkBools(cursor, what, offset, bytes);
   return { type, entryOffset, offset, n: 1 };
 }
 
@@ -119,14 +118,13 @@ function readStringLength(cursor: Cursor, what: string): number {
   return n;
 }
 
-function checkBools(cursor: Cursor, key: string, offset: number, bytes: Uint8Array): void {
+function checkBools(cursor: Cursor, what: string, offset: number, bytes: Uint8Array): void {
   const i = bytes.findIndex((byte) => byte > 1);
-  if (i >= 0) throw cursor.error("TYPE", `key ${quoted(key)} has ${bytes[i]} as a bool, expected 0 or 1`, offset + i);
+  if (i >= 0) throw cursor.error("TYPE", `${what} has ${bytes[i]} as a bool, expected 0 or 1`, offset + i);
 }
 
-function readArray(cursor: Cursor, key: string, depth: number): Omit<Entry, "type" | "entryOffset"> {
-  const what = `the array ${quoted(key)}`;
-  const of = readType(cursor, key);
+function readArray(cursor: Cursor, what: string, depth: number): Omit<Entry, "type" | "entryOffset"> {
+  const of = readType(cursor, what);
   const at = cursor.position;
   const n = cursor.u64(what);
   const bytes = n * TYPE_BYTES[of];
@@ -138,10 +136,10 @@ function readArray(cursor: Cursor, key: string, depth: number): Omit<Entry, "typ
   if (of === "string") return { of, offset, n, table: readStrings(cursor, n, what) };
   if (of === "array") {
     if (depth === DEPTH_MAX) throw cursor.error("LIMIT", `${what} nests deeper than ${DEPTH_MAX} levels`, at);
-    for (let i = 0; i < n; i++) readArray(cursor, key, depth + 1);
+    for (let i = 0; i < n; i++) readArray(cursor, what, depth + 1);
   } else {
     const elements = cursor.take(bytes, what);
-    if (of === "bool") checkBools(cursor, key, offset, elements);
+    if (of === "bool") checkBools(cursor, what, offset, elements);
   }
   return { of, offset, n };
 }

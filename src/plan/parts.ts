@@ -75,7 +75,6 @@ export class PlanParts {
       bytes,
       weightTable: weightTableOf(bytes, this.table.length),
       weightNames: this.table.map((binding) => binding.tensor),
-      nOps: ops.length,
       vocabSize,
       hiddenSize,
       logitsValue: this.logits,

@@ -31,7 +31,6 @@ export interface Plan {
   readonly weightTable: Uint8Array;
   /** `weightNames[id - 1]`: tensor names, for listings and messages. */
   readonly weightNames: readonly string[];
-  readonly nOps: number;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   /** Value id of the logits [R, vocabSize]; 0 = none. */

@@ -38,7 +38,7 @@ export class BpeEncoder extends MergeLoop {
   }
 
   #encodeWord(bytes: Uint8Array, start: number, end: number, out: TokenBuffer): void {
-    const { byteIds, pieceTable, pieceBytes, pieceOffsets, size, unkId } = this.#tables;
+    const { byteIds, pieceTable, pieceBytes, pieceOffsets, size } = this.#tables;
     if (this.#ignoreMerges && end - start <= this.#tables.maxPieceBytes) {
       const hash = hashBytes(bytes, start, end);
       const piece = findPiece(pieceTable, pieceBytes, pieceOffsets, bytes, start, end, hash);
@@ -50,10 +50,10 @@ export class BpeEncoder extends MergeLoop {
     this.reserve(end - start);
     this.count = 0;
     for (let i = start; i < end; i++) {
-      // A byte without a token is written as the unknown token; without that one too it is left out, as everywhere.
+      // A byte without a token (SmolLM2 has some) is left out, as in every implementation: byte-level vocabularies name
+      // an unknown token only because they must, and often it is a control token.
       const id = byteIds[bytes[i]!]!;
       if (id >= 0) this.ids[this.count++] = id;
-      else if (unkId !== undefined) this.ids[this.count++] = unkId;
     }
     this.run();
     for (let i = 0; i < this.count; i++) {

@@ -4,6 +4,7 @@
  */
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { RealizarError } from "../errors.ts";
+import { evaluateStrip, type TemplateValue, writeLikePython } from "./python_values.ts";
 import { strftime } from "./strftime.ts";
 
 /** What a rendering may use; more is `TEMPLATE`. Real templates stay far below. */
@@ -20,15 +21,10 @@ export const TEMPLATE_BUDGET = {
   textLength: 1 << 24,
 } as const;
 
-/** A value of the interpreter, as far as it is looked at. */
-interface RuntimeValue {
-  readonly value: unknown;
-}
-
 /** What is used of the library, whose own types do not resolve under every compiler. */
 interface JinjaInterpreter {
-  evaluate(statement: unknown, environment: unknown): RuntimeValue;
-  run(program: unknown): RuntimeValue;
+  evaluate(statement: unknown, environment: unknown): TemplateValue;
+  run(program: unknown): TemplateValue;
 }
 interface JinjaEnvironment {
   set(name: string, value: unknown): unknown;
@@ -45,23 +41,28 @@ function budgetedInterpreter(environment: JinjaEnvironment): JinjaInterpreter {
   interpreter.evaluate = (statement, scope) => {
     if (++steps > TEMPLATE_BUDGET.steps) over("evaluates more nodes than", TEMPLATE_BUDGET.steps);
     if (++depth > TEMPLATE_BUDGET.depth) over("nests deeper than", TEMPLATE_BUDGET.depth);
-    let result: RuntimeValue;
+    let result: TemplateValue;
     try {
-      result = evaluate(statement, scope);
+      result = evaluateStrip(statement, (node) => interpreter.evaluate(node, scope)) ?? evaluate(statement, scope);
     } finally {
       depth--;
     }
     // Some filters answer with JavaScript's undefined, for instance `first` of an empty list.
-    const value = (result as RuntimeValue | undefined)?.value;
-    if (typeof value === "string" && value.length > TEMPLATE_BUDGET.textLength) {
-      over("makes a text of more characters than", TEMPLATE_BUDGET.textLength);
-    }
-    if (Array.isArray(value) && value.length > TEMPLATE_BUDGET.elements) {
-      over("makes a list of more elements than", TEMPLATE_BUDGET.elements);
-    }
+    if (result === undefined) return result;
+    checkSize(result.value);
+    writeLikePython(result);
     return result;
   };
   return interpreter;
+}
+
+function checkSize(value: unknown): void {
+  if (typeof value === "string" && value.length > TEMPLATE_BUDGET.textLength) {
+    over("makes a text of more characters than", TEMPLATE_BUDGET.textLength);
+  }
+  if (Array.isArray(value) && value.length > TEMPLATE_BUDGET.elements) {
+    over("makes a list of more elements than", TEMPLATE_BUDGET.elements);
+  }
 }
 
 function over(what: string, limit: number): never {

@@ -23,6 +23,11 @@ const NEUTRAL: Readonly<Record<string, number | boolean | undefined>> = {
   "residual_scale": 1,
   "logit_scale": 1,
   "expert_count": 0,
+  "expert_gating_func": 1, // softmax
+  "expert_group_count": 0,
+  "expert_shared_count": 0,
+  "expert_weights_norm": true,
+  "expert_weights_scale": 1,
   "leading_dense_block_count": 0,
   "nextn_predict_layers": 0,
   "pooling_type": 0,

@@ -95,15 +95,12 @@ static inline void fixture_cache(fixture *f, uint32_t kv_dtype) {
     }
 }
 
-/* Opens everything but the program. */
-static inline bool fixture_open(fixture *f, const rz_backend *backend, builder *b) {
+/* Opens everything but the program, for a plan of at most 64 weights. */
+static inline bool fixture_open_bytes(fixture *f, const rz_backend *backend, const uint8_t *bytes, uint32_t n) {
     *f = (fixture){.backend = backend, .account = rz_account_open(0)};
     const rz_engine_options options = {.size = sizeof options, .n_devices = 1, .n_threads = 2};
     bool good = backend->engine_open(&options, f->account, &f->engine) == RZ_OK;
-    uint32_t n = 0;
-    uint8_t *bytes = plan_bytes(b, &n);
     good = good && rz_plan_read(bytes, n, f->account, &f->ir) == RZ_OK;
-    free(bytes);
     for (uint32_t i = 0; good && i < f->ir.header->n_weights; i++) {
         rz_tensor *t = &f->tensors[i];
         t->spec = f->ir.weights[i];
@@ -119,6 +116,14 @@ static inline bool fixture_open(fixture *f, const rz_backend *backend, builder *
     if (!good) fprintf(stderr, "fixture: %s\n", rz_fail_message());
     CHECK(good);
     if (good) fixture_cache(f, RZ_F32);
+    return good;
+}
+
+static inline bool fixture_open(fixture *f, const rz_backend *backend, builder *b) {
+    uint32_t n = 0;
+    uint8_t *bytes = plan_bytes(b, &n);
+    const bool good = fixture_open_bytes(f, backend, bytes, n);
+    free(bytes);
     return good;
 }
 
