@@ -274,5 +274,8 @@ test("gguf: errors name file, byte offset, key or tensor, what was found and wha
     `${path}: key "general.alignment" at byte 24: 24, expected a power of two from 8 to 1048576`,
   );
   image.metadata[0] = { key: "evil\n\u001b[31m", type: "bool", value: 7 };
-  assertEquals(fail(image), `${path}: at byte 46: the value of "evil\\u000a\\u001b[31m" has 7 as a bool, expected 0 or 1`);
+  assertEquals(
+    fail(image),
+    `${path}: at byte 46: the value of "evil\\u000a\\u001b[31m" has 7 as a bool, expected 0 or 1`,
+  );
 });

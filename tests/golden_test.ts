@@ -6,7 +6,8 @@ import { Model } from "../src/api/model.ts";
 import { Agreement } from "./divergence.ts";
 import { GOLDEN_CASES, goldenModel } from "./golden_cases.ts";
 import { type Golden, goldenError, readGolden } from "./golden_file.ts";
-import { compareHead, POSITION_NUMBERS, readRefTokens } from "./ref_tokens.ts";
+import { greedyTokens } from "./greedy.ts";
+import { compareHead, firstNear, POSITION_NUMBERS, readPeerTokens, readRefTokens } from "./ref_tokens.ts";
 import { StepRunner, testModel } from "./step_runner.ts";
 import { leakCheck, realModel, test, testUnless } from "./support.ts";
 
@@ -78,6 +79,29 @@ testUnless(
     assertEquals([sums.n, at], [16 * 64, golden.numbers.length]);
     console.log(`golden: SmolLM2-135M Q4_1, cpu against ref, ${sums}`);
     assert(sums.klMean <= 1e-3 && sums.wrong === 0, `${sums}`);
+  },
+);
+
+testUnless(
+  missing,
+  "golden: cpu's greedy text is ref's and llama.cpp's until ref's first two logits are near",
+  async () => {
+    const golden = readRefTokens();
+    const peer = readPeerTokens();
+    checkFile(readFileSync(path), golden);
+    assertEquals(peer.sha256, golden.sha256);
+    const model = await testModel(path);
+    using cpu = new StepRunner(model, { backend: "cpu", slots: golden.prompts.length, contextSize: 96 });
+    const { tokens } = greedyTokens(cpu, golden.prompts, 64);
+    let nCompared = 0;
+    golden.prompts.forEach((prompt, i) => {
+      const n = firstNear(golden, i, 0.5);
+      const own = (all: readonly number[]) => all.slice(prompt.length, prompt.length + n);
+      assertEquals(own(tokens[i]!), own(golden.tokens[i]!), `prompt ${i}: cpu and ref`);
+      assertEquals(own(tokens[i]!), peer.greedy[i]!.slice(0, n), `prompt ${i}: cpu and ${peer.source}`);
+      nCompared += n;
+    });
+    assert(nCompared > 40, `${nCompared} tokens compared`);
   },
 );
 

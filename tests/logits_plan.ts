@@ -6,7 +6,7 @@ import { type Batch, BATCH_FLAGS, BatchWriter, ResultReader } from "../src/engin
 import { openEngine, openWeights } from "../src/engine/native_model.ts";
 import { ISAS, STRUCTS } from "../src/platform/abi.ts";
 import { type Library, openLibrary } from "../src/platform/library.ts";
-import { readField, writeStruct } from "../src/platform/struct.ts";
+import { readRecord, writeRecord } from "../src/record.ts";
 import { OPS } from "../src/plan/op_table.ts";
 import { PLAN_RECORDS, type PlanRecord } from "../src/plan/layout.ts";
 import { NO_LAYER, VALUE_OUTPUT, weightTableOf, writePlan } from "../src/plan/plan.ts";
@@ -76,11 +76,11 @@ export class LogitsRunner implements Disposable {
       const progress = new Uint8Array(STRUCTS.rz_progress.size);
       while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* it ends or fails by itself */ }
       const size = STRUCTS.rz_plan_options.size;
-      const sizes = writeStruct(STRUCTS.rz_plan_options, { size, max_tokens: 256, max_seqs: 64, max_outs: 256 });
+      const sizes = writeRecord(STRUCTS.rz_plan_options, { size, max_tokens: 256, max_seqs: 64, max_outs: 256 });
       this.#plan = check(native.rz_plan_open(weights, plan, plan.length, sizes));
       const info = new Uint8Array(STRUCTS.rz_plan_info.size);
       check(native.rz_plan_info_read(this.#plan, info));
-      this.#result = new ResultReader(readField(STRUCTS.rz_plan_info, info, "result_bytes_max"));
+      this.#result = new ResultReader(readRecord(STRUCTS.rz_plan_info, info).result_bytes_max);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;

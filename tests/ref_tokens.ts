@@ -32,6 +32,28 @@ export function readRefTokens(): RefTokens {
   return { ...header, numbers: new Float32Array(bytes.slice(end).buffer) };
 }
 
+/** How many of ref's tokens after prompt `i` come before the first one whose two best logits are less than `gap` apart. */
+export function firstNear({ prompts, tokens, numbers }: RefTokens, i: number, gap: number): number {
+  const nTokens = tokens[i]!.length - prompts[i]!.length;
+  for (let n = 0; n < nTokens; n++) {
+    const logits = POSITION_NUMBERS * (i * nTokens + n) + 1 + HEAD;
+    if (numbers[logits]! - numbers[logits + 1]! < gap) return n;
+  }
+  return nTokens;
+}
+
+/** Greedy tokens of llama.cpp after the same prompts: what tools/golden/make_peer_tokens.mjs wrote. */
+export interface PeerTokens {
+  readonly source: string;
+  readonly sha256: string;
+  readonly greedy: readonly (readonly number[])[];
+}
+
+/** Reads them. */
+export function readPeerTokens(): PeerTokens {
+  return JSON.parse(readFileSync(inRoot("tests", "golden", "logits", "smollm2_llama_cpp.json"), "utf8")) as PeerTokens;
+}
+
 /** The numbers of one row of logits. */
 export function headOf(row: Float32Array): number[] {
   const ids = Array.from(row, (_, id) => id).sort((a, b) => row[b]! - row[a]! || a - b).slice(0, HEAD);

@@ -4,7 +4,7 @@ import { engineFacts, openEngine, openWeights } from "../src/engine/native_model
 import { type PreparedModel, prepareModel } from "../src/engine/prepare.ts";
 import { ISAS, PLAN_FLAGS, STRUCTS } from "../src/platform/abi.ts";
 import { type Library, openLibrary } from "../src/platform/library.ts";
-import { readField, writeStruct } from "../src/platform/struct.ts";
+import { readRecord, writeRecord } from "../src/record.ts";
 
 /** A model's file, read and proved. */
 export interface TestModel {
@@ -93,7 +93,7 @@ export class StepRunner implements Disposable {
       this.#cache = this.#openCache(options.kvDtype ?? (options.backend === "ref" ? 0 : 1), slots);
       const info = new Uint8Array(STRUCTS.rz_plan_info.size);
       this.#library.check(this.#library.native.rz_plan_info_read(this.#plan, info));
-      this.#result = new ResultReader(readField(STRUCTS.rz_plan_info, info, "result_bytes_max"));
+      this.#result = new ResultReader(readRecord(STRUCTS.rz_plan_info, info).result_bytes_max);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -118,7 +118,7 @@ export class StepRunner implements Disposable {
     const { plan } = this.#prepared;
     const flags = (options.deterministic ?? true ? PLAN_FLAGS.deterministic : 0) |
       (options.noFusion ? PLAN_FLAGS.noFusion : 0);
-    const struct = writeStruct(STRUCTS.rz_plan_options, {
+    const struct = writeRecord(STRUCTS.rz_plan_options, {
       size: STRUCTS.rz_plan_options.size,
       flags,
       max_tokens: maxTokens,
@@ -132,9 +132,9 @@ export class StepRunner implements Disposable {
   #openCache(dtype: number, slots: number): number {
     const { rz_cache_options: options, rz_cache_group: group } = STRUCTS;
     const { groups } = this.#prepared.plan;
-    const bytes = writeStruct(options, { size: options.size, n_groups: groups.length, n_slots: slots });
+    const bytes = writeRecord(options, { size: options.size, n_groups: groups.length, n_slots: slots });
     for (const [i, { nLayers, window, kCols, vCols }] of groups.entries()) {
-      writeStruct(
+      writeRecord(
         group,
         {
           n_layers: nLayers,

@@ -12,7 +12,7 @@ import { assertEquals } from "@std/assert";
 import { STRUCTS } from "../src/platform/abi.ts";
 import { env } from "../src/platform/env.ts";
 import { openLibrary, openTestLibrary, type TestLibrary } from "../src/platform/library.ts";
-import { readStruct } from "../src/platform/struct.ts";
+import { readRecord } from "../src/record.ts";
 
 /** Registers a test. One that returns a promise is awaited. */
 export function test(name: string, fn: () => void | Promise<void>): void {
@@ -41,7 +41,7 @@ export function leakCheck(
     const { native } = library === undefined ? openLibrary() : library();
     const bytes = new Uint8Array(STRUCTS.rz_stats.size);
     assertEquals(native.rz_library_stats(bytes, bytes.length), bytes.length);
-    const live = Object.entries(readStruct(STRUCTS.rz_stats, bytes)).filter(([name, n]) =>
+    const live = Object.entries(readRecord(STRUCTS.rz_stats, bytes)).filter(([name, n]) =>
       name !== "peak_bytes" && n !== 0
     );
     assertEquals(Object.fromEntries(live), {});

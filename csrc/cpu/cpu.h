@@ -152,6 +152,12 @@ extern const uint32_t rz_cpu_n_patterns;
 int32_t rz_cpu_program_open(void *engine, const rz_plan_ir *ir, const rz_tensor *tensors,
                             const rz_plan_options *options, rz_plan_info *info, void **program);
 void rz_cpu_program_close(void *program);
+uint32_t rz_cpu_program_listing(void *program, uint32_t row_class, uint8_t *out, uint32_t cap);
+uint32_t rz_cpu_program_profile(void *program, rz_brick *out, uint32_t cap_bricks);
+int32_t rz_cpu_forward(void *program, const rz_step *step);
+int32_t rz_cpu_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t n_rows, float *out);
+int32_t rz_cpu_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
+                      rz_result_top *tops);
 
 /* bind.c: fills launches[i] (and a product) for every launch of the lowering. */
 void rz_cpu_bind(rz_cpu_program *p);

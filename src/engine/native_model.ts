@@ -1,7 +1,8 @@
 /** A model's native objects: engine, weights, plan and cache, opened in order and closed together. */
 import { BACKENDS, PLAN_FLAGS, STRUCTS } from "../platform/abi.ts";
+import { PLAN_RECORDS } from "../plan/layout.ts";
 import type { Library } from "../platform/library.ts";
-import { readField, readStruct, readText, writeStruct } from "../platform/struct.ts";
+import { readRecord, textOf, writeRecord } from "../record.ts";
 import type { KvDtype } from "../types.ts";
 import { ResultReader } from "./batch.ts";
 import type { StepRunner } from "./loop.ts";
@@ -47,7 +48,7 @@ export interface EngineFacts {
 
 /** Opens an engine. The caller closes it with `rz_engine_close`, which closes everything below. */
 export function openEngine(library: Library, backend: keyof typeof BACKENDS, device: number, threads: number, isaMax: number): number {
-  const options = writeStruct(STRUCTS.rz_engine_options, {
+  const options = writeRecord(STRUCTS.rz_engine_options, {
     size: STRUCTS.rz_engine_options.size,
     backend: BACKENDS[backend],
     n_devices: 1,
@@ -62,9 +63,9 @@ export function openEngine(library: Library, backend: keyof typeof BACKENDS, dev
 export function engineFacts(library: Library, engine: number): EngineFacts {
   const out = new Uint8Array(STRUCTS.rz_engine_info.size);
   library.check(library.native.rz_engine_info_read(engine, out));
-  const info = readStruct(STRUCTS.rz_engine_info, out);
+  const info = readRecord(STRUCTS.rz_engine_info, out);
   return {
-    name: readText(STRUCTS.rz_engine_info, out, "name"),
+    name: textOf(info.name),
     threads: info.n_threads,
     isa: info.isa,
     pageTokens: info.page_tokens,
@@ -102,13 +103,13 @@ function packPaths(files: readonly WeightFile[]): Uint8Array {
  * then says `RZ_FILE_NONE`. Returns the handle.
  */
 export function openWeights(library: Library, engine: number, table: Uint8Array, files: readonly WeightFile[]): number {
-  const nWeights = table.length / STRUCTS.rz_weight.size;
+  const nWeights = table.length / PLAN_RECORDS.rz_weight.size;
   const paths = packPaths(files);
   return library.check(library.native.rz_weights_open(engine, paths, paths.length, table, nWeights));
 }
 
 function packPlanOptions(sizes: PlanSizes): Uint8Array {
-  return writeStruct(STRUCTS.rz_plan_options, {
+  return writeRecord(STRUCTS.rz_plan_options, {
     size: STRUCTS.rz_plan_options.size,
     flags: sizes.deterministic ? PLAN_FLAGS.deterministic : 0,
     max_tokens: sizes.maxTokens,
@@ -121,7 +122,7 @@ function packPlanOptions(sizes: PlanSizes): Uint8Array {
 export function checkPlan(library: Library, engine: number, plan: Uint8Array, sizes: PlanSizes): { weightsBytes: number; scratchBytes: number } {
   const out = new Uint8Array(STRUCTS.rz_plan_info.size);
   library.check(library.native.rz_plan_check(engine, plan, plan.length, packPlanOptions(sizes), out));
-  const info = readStruct(STRUCTS.rz_plan_info, out);
+  const info = readRecord(STRUCTS.rz_plan_info, out);
   return { weightsBytes: info.weights_bytes, scratchBytes: info.scratch_bytes };
 }
 
@@ -132,10 +133,10 @@ export function pagesOf(sizes: CacheSizes): number {
 
 function packCacheOptions(plan: PlanFacts, sizes: CacheSizes): Uint8Array {
   const { rz_cache_options: options, rz_cache_group: group } = STRUCTS;
-  const out = writeStruct(options, { size: options.size, n_groups: plan.groups.length, n_slots: sizes.maxSequences });
+  const out = writeRecord(options, { size: options.size, n_groups: plan.groups.length, n_slots: sizes.maxSequences });
   const dtype = KV_DTYPES[sizes.kvDtype];
   for (const [i, { nLayers, window, kCols, vCols }] of plan.groups.entries()) {
-    writeStruct(group, {
+    writeRecord(group, {
       n_layers: nLayers,
       window,
       k_cols: kCols,
@@ -173,8 +174,8 @@ export class NativeRunner implements StepRunner {
     }
     const info = new Uint8Array(STRUCTS.rz_plan_info.size);
     library.check(native.rz_plan_info_read(this.plan, info));
-    this.#result = new ResultReader(readField(STRUCTS.rz_plan_info, info, "result_bytes_max"));
-    this.scratchBytes = readField(STRUCTS.rz_plan_info, info, "scratch_bytes");
+    this.#result = new ResultReader(readRecord(STRUCTS.rz_plan_info, info).result_bytes_max);
+    this.scratchBytes = readRecord(STRUCTS.rz_plan_info, info).scratch_bytes;
   }
 
   submit(batch: Uint8Array): number {

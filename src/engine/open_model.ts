@@ -3,7 +3,7 @@ import { RealizarError } from "../errors.ts";
 import { ISAS, STRUCTS } from "../platform/abi.ts";
 import { env } from "../platform/env.ts";
 import { type Library, openLibrary } from "../platform/library.ts";
-import { readStruct } from "../platform/struct.ts";
+import { readRecord } from "../record.ts";
 import type { KvDtype, LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
 import { USE_ROWS } from "../weights/roles.ts";
 import {
@@ -134,7 +134,7 @@ async function loadWeights(
   const out = new Uint8Array(STRUCTS.rz_progress.size);
   const poll = (ms: number): boolean => {
     const ready = library.check(library.native.rz_weights_poll(weights, ms, out)) === 1;
-    const progress = readStruct(STRUCTS.rz_progress, out);
+    const progress = readRecord(STRUCTS.rz_progress, out);
     onProgress({ loadedBytes: progress.done_bytes, totalBytes: progress.total_bytes });
     return ready;
   };

@@ -1,7 +1,7 @@
 /** What a file format hands on: the tensors of a model, and the files they lie in. */
 import { type DType, DTYPES } from "../dtype.ts";
 import type { ErrorCode } from "../errors.ts";
-import { type Problem, quoted } from "./problems.ts";
+import { type Problems, quoted } from "./problems.ts";
 import type { ByteSource } from "./reader.ts";
 
 /** One file of a model. */
@@ -53,52 +53,55 @@ export function tensorBytes(dtype: DType, dims: readonly number[]): number | und
 }
 
 /**
- * What is wrong with the ranges of tensors, in the order of the directory: `ALIGN` (not at a multiple of the file's
- * alignment), `OFFSET` (begins outside the file, or overlaps another), `TRUNCATED` (ends outside the file), `SHAPE`
- * (rows that are not whole blocks). Of a tensor of unknown type only the beginning can be judged.
+ * Notes what is wrong with the ranges of tensors, in the order of the directory: `SHAPE` (rows that are not whole
+ * blocks), `ALIGN` (not at a multiple of the file's alignment), `OFFSET` (begins outside the file, or overlaps
+ * another), `TRUNCATED` (ends outside the file). Of a tensor of unknown type only the beginning can be judged.
  */
-export function rangeProblems(tensors: readonly TensorInfo[], files: readonly FileInfo[]): Problem[] {
-  const problems: Problem[] = [];
+export function findRangeProblems(
+  tensors: readonly TensorInfo[],
+  files: readonly FileInfo[],
+  problems: Problems,
+): void {
   for (const tensor of tensors) {
     const { dtype, dims, offset, bytes } = tensor;
-    const file = files[tensor.file]!;
-    const add = (code: ErrorCode, problem: string) => problems.push({ code, message: problemOf(tensor, problem) });
+    const { alignment, dataOffset, size } = files[tensor.file]!;
+    const add = (code: ErrorCode, tell: () => string) => problems.add(code, () => problemOf(tensor, tell()));
     if (dtype !== undefined && dims[0]! % dtype.blockSize !== 0) {
-      add("SHAPE", `rows of ${dims[0]} are not whole ${dtype.name} blocks of ${dtype.blockSize}`);
+      add("SHAPE", () => `rows of ${dims[0]} are not whole ${dtype.name} blocks of ${dtype.blockSize}`);
     }
-    if (offset % file.alignment !== 0) {
-      add("ALIGN", `begins at byte ${offset}, expected a multiple of ${file.alignment}`);
-    }
+    if (offset % alignment !== 0) add("ALIGN", () => `begins at byte ${offset}, expected a multiple of ${alignment}`);
     const end = offset + (bytes ?? 1);
-    if (offset < file.dataOffset || offset > Math.max(file.dataOffset, file.size)) {
-      add("OFFSET", `begins at byte ${offset}, outside ${file.dataOffset} to ${file.size}`);
-    } else if (end > file.size) {
-      add("TRUNCATED", `ends at byte ${end}, the file has ${file.size}; is its download complete?`);
+    if (offset < dataOffset || offset > Math.max(dataOffset, size)) {
+      add("OFFSET", () => `begins at byte ${offset}, outside ${dataOffset} to ${size}`);
+    } else if (end > size) {
+      add("TRUNCATED", () => `ends at byte ${end}, the file has ${size}; is its download complete?`);
     }
   }
-  return [...problems, ...overlapProblems(tensors, files)];
+  findOverlaps(tensors, files, problems);
 }
 
-function overlapProblems(tensors: readonly TensorInfo[], files: readonly FileInfo[]): Problem[] {
-  const problems: Problem[] = [];
-  const ordered = [...tensors].sort((a, b) => a.file - b.file || a.offset - b.offset);
+function findOverlaps(tensors: readonly TensorInfo[], files: readonly FileInfo[], problems: Problems): void {
+  const endOf = ({ offset, bytes }: TensorInfo): number => offset + (bytes ?? 1);
   let last: TensorInfo | undefined;
-  for (const tensor of ordered) {
-    if (last !== undefined && last.file === tensor.file) {
-      const gap = tensor.offset - last.offset;
-      if (gap < (last.bytes ?? 1)) {
-        const fitting = dtypesThatFit(last.dims, gap, files[last.file]!.alignment - 1).join(" or ");
-        const hint = fitting === "" ? "" : `; the ${gap} bytes between would fit ${fitting}`;
-        const problem = `begins at byte ${tensor.offset}, inside ${quoted(last.name)}, ` +
-          `which has ${last.bytes} bytes from ${last.offset}${hint}`;
-        problems.push({ code: "OFFSET", message: problemOf(tensor, problem) });
-      }
+  for (const tensor of [...tensors].sort((a, b) => a.file - b.file || a.offset - b.offset)) {
+    if (last === undefined || last.file !== tensor.file) {
+      last = tensor;
+      continue;
     }
-    const isFarther = last === undefined || last.file !== tensor.file ||
-      tensor.offset + (tensor.bytes ?? 1) > last.offset + (last.bytes ?? 1);
-    if (isFarther) last = tensor;
+    if (tensor.offset < endOf(last)) {
+      const earlier = last;
+      problems.add("OFFSET", () => problemOf(tensor, overlapOf(tensor, earlier, files[earlier.file]!.alignment)));
+    }
+    if (endOf(tensor) > endOf(last)) last = tensor;
   }
-  return problems;
+}
+
+function overlapOf(tensor: TensorInfo, earlier: TensorInfo, alignment: number): string {
+  const gap = tensor.offset - earlier.offset;
+  const fitting = dtypesThatFit(earlier.dims, gap, alignment - 1).join(" or ");
+  const hint = fitting === "" ? "" : `; the ${gap} bytes between would fit ${fitting}`;
+  const place = `which has ${earlier.bytes} bytes from ${earlier.offset}`;
+  return `begins at byte ${tensor.offset}, inside ${quoted(earlier.name)}, ${place}${hint}`;
 }
 
 /** A problem with a tensor, in the form of all messages about tensors. */

@@ -2,10 +2,10 @@
 import { dtypeOfId } from "../dtype.ts";
 import { RealizarError } from "../errors.ts";
 import { type Cursor, readHeader, readHeaderSync } from "./cursor.ts";
-import { elementsOf, type FileInfo, rangeProblems, tensorBytes, type TensorInfo } from "./directory.ts";
+import { elementsOf, type FileInfo, findRangeProblems, tensorBytes, type TensorInfo } from "./directory.ts";
 import { Metadata } from "./metadata.ts";
 import { readName } from "./metadata_reader.ts";
-import { quoted, throwProblems } from "./problems.ts";
+import { Problems, quoted } from "./problems.ts";
 import { blobSource, type ByteSource, bytesSource, pathSource } from "./reader.ts";
 import { siblingPaths, splitOf } from "./split.ts";
 
@@ -196,7 +196,9 @@ function assemble(parts: readonly Part[]): GgufFile {
     const problem = `${expected} tensors are announced, the files have ${tensors.length}`;
     throw first.metadata.errorAt("TRUNCATED", "split.tensors.count", problem);
   }
-  throwProblems(first.file.name, rangeProblems(tensors, files));
+  const problems = new Problems();
+  findRangeProblems(tensors, files, problems);
+  problems.throwIfAny(first.file.name);
   return { version: first.version, alignment: first.file.alignment, metadata: first.metadata, tensors, files };
 }
 

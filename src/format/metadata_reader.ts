@@ -41,6 +41,7 @@ export const TYPE_BYTES: Record<MetadataType, number> = {
   f64: 8,
 };
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const KEY_BYTES_MAX = 65535;
 const STRING_BYTES_MAX = 64 * 2 ** 20;
 /** Arrays of arrays of ...: deeper than this is no file of this world. */
@@ -82,7 +83,7 @@ export function readName(cursor: Cursor, what: string, bytesMax: number): string
   if (n < 1 || n > bytesMax) throw cursor.error("LIMIT", `${what} has ${n} bytes, expected 1 to ${bytesMax}`, at);
   const bytes = cursor.take(n, what);
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes.slice());
+    return UTF8.decode(bytes.slice());
   } catch {
     throw cursor.error("TYPE", `${what} is not UTF-8`, at);
   }

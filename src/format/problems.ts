@@ -1,26 +1,32 @@
 /** Problems with a file, collected so that all are told at once. */
 import { type ErrorCode, RealizarError } from "../errors.ts";
 
-/** One thing that is wrong. */
-export interface Problem {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
+/** More problems than this are counted, not told: a hostile file can have millions. */
+const TOLD_MAX = 200;
 
-/** More problems than this are counted, not listed. */
-const LISTED_MAX = 200;
+/** A growing list of problems. */
+export class Problems {
+  #code: ErrorCode | undefined;
+  readonly #told: string[] = [];
+  #count = 0;
 
-/**
- * Throws one error for all problems, if there are any: with the code of the first, a message that tells the first
- * and how many more, and the list in `problems`.
- */
-export function throwProblems(subject: string, problems: readonly Problem[]): void {
-  const [first] = problems;
-  if (first === undefined) return;
-  const listed = problems.slice(0, LISTED_MAX).map((problem) => problem.message);
-  if (problems.length > LISTED_MAX) listed.push(`... and ${problems.length - LISTED_MAX} more`);
-  const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
-  throw new RealizarError(first.code, `${subject}: ${first.message}${more}`, { problems: listed });
+  /** Notes a problem; `tell` is called for those that are told. */
+  add(code: ErrorCode, tell: () => string): void {
+    this.#code ??= code;
+    if (this.#count++ < TOLD_MAX) this.#told.push(tell());
+  }
+
+  /**
+   * Throws one error for all problems, if there are any: with the code of the first, a message that tells the first
+   * and how many more there are, and the list in `problems`.
+   */
+  throwIfAny(subject: string): void {
+    if (this.#code === undefined) return;
+    const problems = [...this.#told];
+    if (this.#count > problems.length) problems.push(`... and ${this.#count - problems.length} more`);
+    const more = this.#count === 1 ? "" : ` (and ${this.#count - 1} more)`;
+    throw new RealizarError(this.#code, `${subject}: ${problems[0]}${more}`, { problems });
+  }
 }
 
 /** A name from a file as it may stand in a message: quoted, control characters escaped, cut when long. */

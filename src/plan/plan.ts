@@ -1,6 +1,7 @@
 /** A model's forward pass as data, and the one buffer that carries it to C, to a listing and to a file. */
 import { RealizarError } from "../errors.ts";
-import { PLAN_MAGIC, PLAN_RECORDS, type PlanRecord, readRecord, type RecordLayout, writeRecord } from "./layout.ts";
+import { readRecord, type RecordInput, type RecordLayout, textOf, writeRecord } from "../record.ts";
+import { PLAN_MAGIC, PLAN_RECORDS, type PlanRecord } from "./layout.ts";
 
 /** Row symbols of values; index = `rz_rows`. T: tokens, R: selected rows, S: sequences, Tk: tokens x experts. */
 export const ROW_SYMBOLS = ["T", "R", "S", "Tk"] as const;
@@ -94,7 +95,7 @@ export function writePlan(plan: PlanSource): Uint8Array {
   });
   const bytes = new Uint8Array(at.end);
   const view = new DataView(bytes.buffer);
-  writeRecord(R.rz_plan_header, view, 0, {
+  writeRecord(R.rz_plan_header, {
     magic: PLAN_MAGIC,
     n_bytes: at.end,
     n_weights: plan.weights.length,
@@ -104,19 +105,19 @@ export function writePlan(plan: PlanSource): Uint8Array {
     n_ops: plan.ops.length,
     vocab_size: plan.vocabSize,
     hidden_size: plan.hiddenSize,
-  });
+  }, bytes);
   const writeAll = <L extends RecordLayout>(
     layout: L,
     first: number,
-    records: readonly Parameters<typeof writeRecord<L>>[3][],
-  ) => records.forEach((record, i) => writeRecord(layout, view, first + i * layout.size, record));
+    records: readonly RecordInput<L>[],
+  ) => records.forEach((record, i) => writeRecord(layout, record, bytes, first + i * layout.size));
   writeAll(R.rz_weight, at.weights, plan.weights);
   writeAll(R.rz_value, at.values, plan.values);
   writeAll(R.rz_op, at.ops, plan.ops);
   let first = 0;
   plan.constants.forEach(({ name, numbers }, i) => {
     const record = { name: nameBytes(name), first, n: numbers.length };
-    writeRecord(R.rz_constant, view, at.constants + i * R.rz_constant.size, record);
+    writeRecord(R.rz_constant, record, bytes, at.constants + i * R.rz_constant.size);
     numbers.forEach((x, j) => view.setFloat64(at.numbers + (first + j) * 8, x, true));
     first += numbers.length;
   });
@@ -132,7 +133,7 @@ export function readPlan(bytes: Uint8Array): PlanRecords {
     throw new RealizarError("TRUNCATED", `plan: ${bytes.length} bytes, a header has ${R.rz_plan_header.size}`);
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const header = readRecord(R.rz_plan_header, view, 0);
+  const header = readRecord(R.rz_plan_header, bytes);
   if (header.magic !== PLAN_MAGIC) {
     throw new RealizarError(
       "MAGIC",
@@ -151,13 +152,13 @@ export function readPlan(bytes: Uint8Array): PlanRecords {
     throw new RealizarError("TRUNCATED", message);
   }
   const readAll = <L extends RecordLayout>(layout: L, first: number, n: number) =>
-    Array.from({ length: n }, (_, i) => readRecord(layout, view, first + i * layout.size));
+    Array.from({ length: n }, (_, i) => readRecord(layout, bytes, first + i * layout.size));
   const constants = readAll(R.rz_constant, at.constants, header.n_constants).map(({ name, first, n }) => {
     if (first + n > header.n_numbers) {
       throw new RealizarError("TRUNCATED", `plan: a constant ends at number ${first + n} of ${header.n_numbers}`);
     }
     const numbers = Float64Array.from({ length: n }, (_, i) => view.getFloat64(at.numbers + (first + i) * 8, true));
-    return { name: new TextDecoder().decode(Uint8Array.from(name)).replace(/\0+$/, ""), numbers };
+    return { name: textOf(name), numbers };
   });
   return {
     weights: readAll(R.rz_weight, at.weights, header.n_weights),

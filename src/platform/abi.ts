@@ -3,6 +3,8 @@
  * with the header, with the exports of the built library and with the C compiler's struct layout.
  */
 
+import type { RecordLayout } from "../record.ts";
+
 /** Must equal `rz_abi_version()` of the library. */
 export const ABI_VERSION = 1;
 
@@ -55,24 +57,10 @@ export const TEST_SYMBOLS = {
   rz_test_hold: { args: ["u32"], returns: "i32" },
 } as const satisfies Record<`rz_test_${string}`, Signature>;
 
-/** Type of a struct field; `u8[80]` is an array. */
-export type FieldType =
-  | "u8"
-  | "u16"
-  | "u32"
-  | "i32"
-  | "f32"
-  | "u64"
-  | "i64"
-  | `${"u8" | "u32" | "f32" | "u64"}[${number}]`;
-
-/** A struct: its size in bytes, and each field's type and byte offset. */
-export interface Struct {
-  readonly size: number;
-  readonly fields: { readonly [name: string]: readonly [FieldType, number] };
-}
-
-/** The structs that TypeScript writes or reads by name. Batches and results have writers of their own (engine/batch.ts). */
+/**
+ * The structs that TypeScript writes or reads by name. Plans (plan/layout.ts), batches and results (engine/batch.ts) have
+ * places of their own.
+ */
 export const STRUCTS = {
   rz_stats: {
     size: 96,
@@ -97,7 +85,7 @@ export const STRUCTS = {
       size: ["u32", 0],
       backend: ["u32", 4],
       n_devices: ["u32", 8],
-      device: ["u32[8]", 12],
+      device: ["u32", 12, 8],
       n_threads: ["u32", 44],
       isa_max: ["u32", 48],
       memory_max: ["u64", 56],
@@ -114,24 +102,7 @@ export const STRUCTS = {
       memory_max: ["u64", 24],
       device_free: ["u64", 32],
       device_total: ["u64", 40],
-      name: ["u8[80]", 48],
-    },
-  },
-  rz_weight: {
-    size: 80,
-    fields: {
-      dtype: ["u32", 0],
-      use: ["u32", 4],
-      rows: ["u32", 8],
-      cols: ["u32", 12],
-      n_experts: ["u32", 16],
-      file: ["u32", 20],
-      offset: ["u64", 24],
-      bytes: ["u64", 32],
-      aux: ["u32[2]", 40],
-      shard_axis: ["u32", 48],
-      shard_i: ["u32", 52],
-      shard_n: ["u32", 56],
+      name: ["u8", 48, 80],
     },
   },
   rz_progress: {
@@ -147,9 +118,9 @@ export const STRUCTS = {
       max_seqs: ["u32", 12],
       max_outs: ["u32", 16],
       max_rows: ["u32", 20],
-      patterns_off: ["u32[2]", 24],
+      patterns_off: ["u32", 24, 2],
       n_watched: ["u32", 32],
-      watched: ["u32[16]", 36],
+      watched: ["u32", 36, 16],
     },
   },
   rz_plan_info: {
@@ -169,8 +140,8 @@ export const STRUCTS = {
       result_bytes_max: ["u32", 52],
       logits_value: ["u32", 56],
       n_classes: ["u32", 60],
-      class_rows: ["u32[8]", 64],
-      n_launches: ["u32[8]", 96],
+      class_rows: ["u32", 64, 8],
+      n_launches: ["u32", 96, 8],
     },
   },
   rz_brick: {
@@ -201,7 +172,7 @@ export const STRUCTS = {
     size: 288,
     fields: { size: ["u32", 0], n_groups: ["u32", 4], n_slots: ["u32", 8] },
   },
-} as const satisfies Record<string, Struct>;
+} as const satisfies Record<string, RecordLayout>;
 
 /** `rz_backend_id`. */
 export const BACKENDS = { ref: 0, cpu: 1, cuda: 2 } as const;

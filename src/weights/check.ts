@@ -1,8 +1,8 @@
 /** Everything that can be wrong between a tensor directory and an architecture's roles. */
 import { DTYPES } from "../dtype.ts";
-import { RealizarError } from "../errors.ts";
-import { dtypesThatFit, problemOf, rangeProblems, tensorBytes, type TensorInfo } from "../format/directory.ts";
-import { type Problem, quoted } from "../format/problems.ts";
+import { type ErrorCode, RealizarError } from "../errors.ts";
+import { dtypesThatFit, findRangeProblems, problemOf, tensorBytes, type TensorInfo } from "../format/directory.ts";
+import { type Problems, quoted } from "../format/problems.ts";
 import { HOST_BYTES_MAX } from "./host_tensor.ts";
 import { allowedDTypes, type RoleSpec, USE_HOST, USE_MOE } from "./roles.ts";
 import type { TensorDirectory } from "./validate.ts";
@@ -32,35 +32,37 @@ const UNSUPPORTED_NAMES: Readonly<Record<number, string>> = {
   40: "NVFP4",
 };
 
-/** All problems: of each role in the order of the specs, then unexpected tensors, then ranges. */
-export function weightProblems(specs: readonly RoleSpec[], directory: TensorDirectory): Problem[] {
+/** Notes all problems: of each role in the order of the specs, then unexpected tensors, then ranges. */
+export function findWeightProblems(
+  specs: readonly RoleSpec[],
+  directory: TensorDirectory,
+  problems: Problems,
+): void {
   checkSpecs(specs);
   const byName = new Map(directory.tensors.map((tensor) => [tensor.name, tensor]));
-  const problems: Problem[] = [];
   for (const spec of specs) {
     const tensor = byName.get(spec.tensor);
-    if (tensor !== undefined) problems.push(...tensorProblems(spec, tensor));
+    if (tensor !== undefined) findTensorProblems(spec, tensor, problems);
     else if (!isDispensable(spec)) {
       const shape = shapeText(expectedDims(spec));
-      problems.push({ code: "KEY_MISSING", message: `tensor ${quoted(spec.tensor)} ${shape} is missing` });
+      problems.add("KEY_MISSING", () => `tensor ${quoted(spec.tensor)} ${shape} is missing`);
     }
   }
   const known = new Set(specs.map((spec) => spec.tensor));
   for (const tensor of directory.tensors) {
     if (known.has(tensor.name)) continue;
-    problems.push({ code: "UNSUPPORTED", message: problemOf(tensor, "not known to this architecture") });
+    problems.add("UNSUPPORTED", () => problemOf(tensor, "not known to this architecture"));
   }
-  return [...problems, ...rangeProblems(directory.tensors, directory.files)];
+  findRangeProblems(directory.tensors, directory.files, problems);
 }
 
 function isDispensable(spec: RoleSpec): boolean {
   return spec.optional === true || spec.ignored === true || spec.tiedTo !== undefined;
 }
 
-function tensorProblems(spec: RoleSpec, tensor: TensorInfo): Problem[] {
-  if (spec.ignored === true) return [];
-  const problems: Problem[] = [];
-  const add = (code: Problem["code"], problem: string) => problems.push({ code, message: problemOf(tensor, problem) });
+function findTensorProblems(spec: RoleSpec, tensor: TensorInfo, problems: Problems): void {
+  if (spec.ignored === true) return;
+  const add = (code: ErrorCode, problem: string) => problems.add(code, () => problemOf(tensor, problem));
   const expected = expectedDims(spec);
   if (!sameShape(tensor.dims, expected)) {
     const swapped = expected.length > 1 && sameShape(tensor.dims, [expected[1]!, expected[0]!, ...expected.slice(2)]);
@@ -73,7 +75,7 @@ function tensorProblems(spec: RoleSpec, tensor: TensorInfo): Problem[] {
     const name = UNSUPPORTED_NAMES[tensor.dtypeId] ?? "unknown";
     const known = DTYPES.map((row) => row.name).join(" ");
     add("UNSUPPORTED", `has type ${tensor.dtypeId} (${name}), supported are ${known}`);
-    return problems;
+    return;
   }
   if (!(allowed as readonly string[]).includes(dtype.name)) {
     add("TYPE", `has type ${dtype.name}, expected ${allowed.join(" or ")}`);
@@ -87,7 +89,6 @@ function tensorProblems(spec: RoleSpec, tensor: TensorInfo): Problem[] {
   if (spec.use === USE_HOST && (tensor.bytes ?? 0) > HOST_BYTES_MAX) {
     add("LIMIT", `has ${tensor.bytes} bytes, at most ${HOST_BYTES_MAX} for what the plan is built from`);
   }
-  return problems;
 }
 
 /** Dimensions in the order of the file. */

@@ -1,7 +1,7 @@
 /** Reads hyper-parameters under an architecture's prefix, collecting problems so that all are told at once. */
 import { type ErrorCode, RealizarError } from "../errors.ts";
 import type { Metadata } from "../format/metadata.ts";
-import { type Problem, throwProblems } from "../format/problems.ts";
+import { Problems } from "../format/problems.ts";
 
 /**
  * Readers of metadata under a prefix. A value that is missing, of the wrong type or out of its range is noted, and a
@@ -10,7 +10,7 @@ import { type Problem, throwProblems } from "../format/problems.ts";
 export class Fields {
   readonly metadata: Metadata;
   readonly #prefix: string;
-  readonly #problems: Problem[] = [];
+  readonly #problems = new Problems();
 
   constructor(metadata: Metadata, prefix: string) {
     this.metadata = metadata;
@@ -74,7 +74,7 @@ export class Fields {
 
   /** Throws when anything was noted. */
   throwProblems(): void {
-    throwProblems("the configuration is not usable", this.#problems);
+    this.#problems.throwIfAny("the configuration is not usable");
   }
 
   #read<T>(read: () => T, standIn: T): T {
@@ -88,7 +88,7 @@ export class Fields {
 
   #note(thrown: unknown): void {
     if (!(thrown instanceof RealizarError)) throw thrown;
-    this.#problems.push({ code: thrown.code, message: thrown.message });
+    this.#problems.add(thrown.code, () => thrown.message);
   }
 
   #ranged(suffix: string, value: number, min: number, max: number, key = this.key(suffix)): number {

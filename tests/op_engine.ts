@@ -1,0 +1,165 @@
+/** Runs finished plans on an executor through the C ABI: weights, cache, steps, and every output of each step. */
+import { BatchWriter, NO_SAMPLING, OUT_MODES } from "../src/engine/batch.ts";
+import { openEngine, openWeights } from "../src/engine/native_model.ts";
+import { ISAS, PLAN_FLAGS, STRUCTS } from "../src/platform/abi.ts";
+import { type Library, openLibrary } from "../src/platform/library.ts";
+import { PLAN_RECORDS } from "../src/plan/layout.ts";
+import { writeRecord } from "../src/record.ts";
+import { type RowSymbol, weightTableOf } from "../src/plan/plan.ts";
+
+const PAGE_TOKENS = 16;
+const PAGES_PER_SLOT = 8;
+
+/** Tokens of one sequence in a step. */
+export interface Part {
+  slot: number;
+  nPast: number;
+  tokens: readonly number[];
+}
+
+/** A token row of the run. */
+export interface Row {
+  step: number;
+  slot: number;
+  position: number;
+  token: number;
+  /** The batch's outs select it. */
+  selected: boolean;
+}
+
+/** What a plan computed. */
+export interface OpRun {
+  readonly rows: readonly Row[];
+  /** Rows of each output value, of all steps one after another: [rows x cols]. */
+  readonly outputs: readonly Float32Array[];
+  /** Weight `id` as the executor holds it: [rows * experts x cols]. */
+  weight(id: number): Float32Array;
+}
+
+/** A finished plan. */
+export interface MadePlan {
+  bytes: Uint8Array;
+  data: readonly Uint8Array[];
+  groups: readonly { nLayers: number; kCols: number; vCols: number; window: number }[];
+  outputs: readonly number[];
+  cols: readonly number[];
+  symbols: readonly RowSymbol[];
+  kvDtype: number;
+}
+
+export interface WantedSteps {
+  steps: readonly (readonly Part[])[];
+  select: (row: number) => boolean;
+  /** Experts a token. */
+  k: number;
+}
+
+/** One executor, for many plans one after another. */
+export class OpEngine implements Disposable {
+  readonly library: Library = openLibrary();
+  readonly #engine: number;
+  readonly #writer = new BatchWriter();
+
+  constructor(backend: "ref" | "cpu") {
+    this.#engine = openEngine(this.library, backend, 0, 2, ISAS.auto);
+  }
+
+  /** Opens everything a plan needs, runs its steps and closes it. */
+  run(made: MadePlan, wanted: WantedSteps): OpRun {
+    const { native, check } = this.library;
+    const weights = this.#openWeights(made);
+    const cache = made.groups.length === 0 ? 0 : this.#openCache(made);
+    try {
+      const options = writeRecord(STRUCTS.rz_plan_options, {
+        size: STRUCTS.rz_plan_options.size,
+        flags: PLAN_FLAGS.deterministic,
+        max_tokens: 128,
+        max_seqs: 4,
+        max_outs: 128,
+      });
+      const plan = check(native.rz_plan_open(weights, made.bytes, made.bytes.length, options));
+      const read = made.data.map((_, i) => this.#readWeight(weights, made, i));
+      return { ...this.#steps(made, wanted, plan, cache), weight: (id) => read[id - 1]! };
+    } finally {
+      native.rz_weights_close(weights);
+      if (cache !== 0) native.rz_cache_close(cache);
+    }
+  }
+
+  #openWeights({ bytes, data }: MadePlan): number {
+    const { native, check } = this.library;
+    const weights = openWeights(this.library, this.#engine, weightTableOf(bytes, data.length), []);
+    data.forEach((d, i) => check(native.rz_weights_write(weights, i + 1, 0, d, d.length)));
+    const progress = new Uint8Array(STRUCTS.rz_progress.size);
+    while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* it ends or fails by itself */ }
+    return weights;
+  }
+
+  #readWeight(weights: number, { bytes }: MadePlan, i: number): Float32Array {
+    const view = new DataView(bytes.buffer, 64 + i * PLAN_RECORDS.rz_weight.size);
+    const [rows, cols, experts] = [8, 12, 16].map((at) => view.getUint32(at, true)) as [number, number, number];
+    const out = new Float32Array(rows * cols * experts);
+    const { native, check } = this.library;
+    check(native.rz_weights_read(weights, i + 1, 0, rows * experts, out, out.length));
+    return out;
+  }
+
+  #openCache({ groups, kvDtype }: MadePlan): number {
+    const { rz_cache_options: options, rz_cache_group: group } = STRUCTS;
+    const bytes = writeRecord(options, { size: options.size, n_groups: groups.length, n_slots: 4 });
+    for (const [i, { nLayers, kCols, vCols, window }] of groups.entries()) {
+      const sizes = { n_layers: nLayers, window, k_cols: kCols, v_cols: vCols, k_dtype: kvDtype, v_dtype: kvDtype };
+      const n = { n_pages: 1 + 4 * PAGES_PER_SLOT, page_tokens: PAGE_TOKENS };
+      writeRecord(group, { ...sizes, ...n }, bytes, 32 + i * group.size);
+    }
+    return this.library.check(this.library.native.rz_cache_open(this.#engine, bytes));
+  }
+
+  #steps(made: MadePlan, { steps, select, k }: WantedSteps, plan: number, cache: number): Omit<OpRun, "weight"> {
+    const rows: Row[] = [];
+    const outputs = made.outputs.map((): Float32Array[] => []);
+    for (const [step, parts] of steps.entries()) {
+      const first = rows.length;
+      for (const { slot, nPast, tokens } of parts) {
+        tokens.forEach((token, i) =>
+          rows.push({ step, slot, position: nPast + i, token, selected: select(rows.length - first) })
+        );
+      }
+      const own = rows.slice(first);
+      const ticket = this.#submit(made, parts, own, plan, cache);
+      const n = { T: own.length, R: own.filter((row) => row.selected).length, S: parts.length, Tk: own.length * k };
+      made.outputs.forEach((id, i) => outputs[i]!.push(this.#read(ticket, id, n[made.symbols[i]!], made.cols[i]!)));
+    }
+    const joined = outputs.map((parts) => Float32Array.from(parts.flatMap((part) => [...part])));
+    return { rows, outputs: joined };
+  }
+
+  #submit({ groups }: MadePlan, parts: readonly Part[], rows: readonly Row[], plan: number, cache: number): number {
+    const { native, check } = this.library;
+    const seqs = parts.map(({ slot, nPast, tokens }) => {
+      const pages = Array.from(
+        { length: Math.ceil((nPast + tokens.length) / PAGE_TOKENS) },
+        (_, i) => (slot + 1) * PAGES_PER_SLOT - i,
+      );
+      return { slot, nPast, tokens, pages: groups.map(() => pages) };
+    });
+    const sampling = { sampling: NO_SAMPLING, penaltyFrom: 0, drawPosition: 0 };
+    const outs = rows.flatMap((row, i) => row.selected ? [{ row: i, mode: OUT_MODES.hidden, ...sampling }] : []);
+    const batch = this.#writer.write({ flags: 0, after: 0, copies: [], seqs, outs });
+    const ticket = check(native.rz_step_submit(plan, cache, batch, batch.length));
+    const result = new Uint8Array(32 + 128 * 32);
+    while (check(native.rz_step_wait(this.#engine, ticket, 1000, result, result.length)) === 0) { /* as above */ }
+    return ticket;
+  }
+
+  #read(ticket: number, value: number, rows: number, cols: number): Float32Array {
+    const out = new Float32Array(rows * cols);
+    if (rows === 0) return out;
+    this.library.check(this.library.native.rz_step_read(this.#engine, ticket, value, 0, rows, out, out.length));
+    return out;
+  }
+
+  [Symbol.dispose](): void {
+    this.library.native.rz_engine_close(this.#engine);
+  }
+}
