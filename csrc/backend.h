@@ -1,8 +1,9 @@
 /* backend.h - internal: what the core gives an executor, and what an executor (ref, cpu, cuda) gives the core.
  *
  * The core (api, handle, weights, plan, cache, batch, queue) owns objects, checks everything, and calls an executor
- * with facts only: a kernel may rely on whatever is said here. All calls come from one thread at a time per engine:
- * the opener's for *_open and *_bytes, the loader's for weight_store, the driver's for forward and sample. */
+ * with facts only: a kernel may rely on whatever is said here. Threads, per engine: *_open, weight_bytes and page_bytes
+ * come from one at a time; weight_store from several; forward and sample from the driver's alone; engine_measure and
+ * program_profile while the driver rests; value_read while it does not run that program. They may overlap otherwise. */
 #ifndef RZ_BACKEND_H
 #define RZ_BACKEND_H
 #include "memory.h"
@@ -18,7 +19,7 @@
 typedef struct rz_tensor {
     rz_weight spec;
     uint8_t *data;         /* layout_bytes, 64-byte aligned at least; layout is the backend's: f(dtype, use) */
-    uint64_t layout_bytes; /* 0 until ready */
+    uint64_t layout_bytes; /* what weight_bytes said */
 } rz_tensor;
 
 /* A verified plan: pointers into one owned copy of the plan's bytes. Ids are 1-based: value id v is values[v - 1]. */
@@ -98,10 +99,10 @@ typedef struct rz_backend {
 
     /* Bytes of the final layout; UNSUPPORTED for a (dtype, use) this executor does not know. */
     int32_t (*weight_bytes)(void *engine, const rz_weight *spec, uint64_t *bytes);
-    /* Rows that must be stored together: weight_store gets a multiple, or the last rows of an expert. */
+    /* Rows that must be stored together, a divisor of 64: weight_store gets a multiple, or an expert's last rows. */
     uint32_t (*weight_row_unit)(void *engine, const rz_weight *spec);
-    /* Converts n_rows rows in file format (src) into the layout at t->data. May be called from several threads on
-     * different rows. */
+    /* Converts n_rows rows in file format (src) into the layout at t->data. Rows run over all experts, a call stays
+     * within one. May be called from several threads on different rows. */
     void (*weight_store)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
     /* Dequantizes rows from the layout. */
     void (*weight_read)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
@@ -122,8 +123,9 @@ typedef struct rz_backend {
     int32_t (*forward)(void *program, const rz_step *step);
     /* Rows of a value after a forward, as F32: [n_rows][cols]. */
     int32_t (*value_read)(void *program, uint32_t value_id, uint32_t row, uint32_t n_rows, float *out);
-    /* Samples every out of the step: results [n_outs], tops [n_top_total of the batch]; masks as in rz_step_sample.
-     * The core then writes ids to slots. Host executors call rz_sample_outs (sample.h). */
+    /* Samples every out of the step, of a plan that has logits: results [n_outs], tops [n_top_total of the batch].
+     * Results come with position, top_first and no token; masks as in rz_step_sample. The core then writes ids to
+     * slots. Host executors call rz_sample_outs (sample.h). */
     int32_t (*sample)(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
                       rz_result_top *tops);
 } rz_backend;

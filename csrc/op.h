@@ -43,7 +43,7 @@ typedef enum rz_op_code {
  * HEAD_MATMUL  n0 heads: out0 [X, rows], out0[h * r + i] = sum_j w0[h * r + i][j] * in0[h * c + j]; w0 (MATMUL,
  *              rows = n0 * r, cols = c), in0 [X, n0 * c]
  * ROPE         out0 [T, c] of in0 [T, c], heads of n0 columns of which the first n1 (even) turn. n2 = 0: column i
- *              pairs with i + n1/2 ("halves"); 1: 2i with 2i + 1 ("pairs"). Constant n3 holds n1/2 inverse
+ *              pairs with i + n1/2 ("halves"); 1: 2i with 2i + 1 ("pairs"). Constant n3 (an id) holds n1/2 inverse
  *              frequencies and then one magnitude m. angle = position * inv_freq[i] in F64; cos and sin rounded to F32
  *              after multiplying by m: (a cos - b sin, a sin + b cos)
  * KV_WRITE     in0 [T, k_cols], in1 [T, v_cols] go to layer n1 of cache group n0 at each row's position. No output.
@@ -61,8 +61,8 @@ typedef enum rz_op_code {
  * SOFTCAP      out0 = f0 * tanh(in0 / f0), f0 > 0
  * MOE_ROUTE    in0 [T, n_experts] router logits; n0 = k experts a token, k <= n_experts. out0 [Tk, 1] their weights,
  *              out1 [Tk, 1] I32 their ids, best first (lowest id among equals). n1 = 0: softmax over all, 1: softmax
- *              over the chosen, 2: sigmoid. w0 (VECTOR of n_experts, or 0) is added for choosing only. n2 = 1: weights
- *              divided by their sum (after n1). Then * f0
+ *              over the chosen, 2: sigmoid. w0 (VECTOR of n_experts, or 0) is added for choosing only: to the softmax
+ *              or sigmoid, for n1 = 1 to the logits. n2 = 1: weights divided by their sum (after n1). Then * f0
  * MOE_MATMUL   out0 [Tk, rows] of in0 ([T, cols] or [Tk, cols]), in1 ids [Tk, 1] I32, w0 (MOE, rows x cols x experts);
  *              n0 = k
  * MOE_COMBINE  out0 [T, c] = sum over the k = n0 rows of a token of in0 [Tk, c] * in1 [Tk, 1]

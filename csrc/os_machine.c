@@ -140,6 +140,25 @@ uint32_t rz_cpu_count(void) {
     return n > 0 ? n : 1;
 }
 
+/* Takes a limit into account. cached: what is used but given back when needed. */
+static void limit_memory(uint64_t max, uint64_t used, uint64_t cached, uint64_t *free_bytes, uint64_t *total_bytes) {
+    used = used > cached ? used - cached : 0;
+    const uint64_t left = max > used ? max - used : 0;
+    if (*total_bytes == 0 || max < *total_bytes) *total_bytes = max;
+    if (left < *free_bytes) *free_bytes = left;
+}
+
+/* The older version of control groups, as containers see it: their own group is the root. */
+static void limit_by_old_cgroup(uint64_t *free_bytes, uint64_t *total_bytes) {
+    static const char folder[] = "/sys/fs/cgroup/memory";
+    char max[64], used[64], stat[4096];
+    if (!cgroup_text(folder, "memory.limit_in_bytes", max, sizeof max)) return;
+    if (!cgroup_text(folder, "memory.usage_in_bytes", used, sizeof used)) return;
+    const bool has_stat = cgroup_text(folder, "memory.stat", stat, sizeof stat);
+    limit_memory(strtoull(max, NULL, 10), strtoull(used, NULL, 10),
+                 has_stat ? number_after(stat, "\ntotal_inactive_file ") : 0, free_bytes, total_bytes);
+}
+
 void rz_os_memory(uint64_t *free_bytes, uint64_t *total_bytes) {
     char text[4096], folder[PATH_BYTES];
     *free_bytes = *total_bytes = 0;
@@ -147,18 +166,15 @@ void rz_os_memory(uint64_t *free_bytes, uint64_t *total_bytes) {
         *total_bytes = number_after(text, "MemTotal:") * 1024;
         *free_bytes = number_after(text, "MemAvailable:") * 1024;
     }
+    limit_by_old_cgroup(free_bytes, total_bytes);
     if (!cgroup_folder(folder)) return;
     do {
         if (!cgroup_text(folder, "memory.max", text, sizeof text) || strncmp(text, "max", 3) == 0) continue;
         const uint64_t max = strtoull(text, NULL, 10);
         if (!cgroup_text(folder, "memory.current", text, sizeof text)) continue;
-        uint64_t used = strtoull(text, NULL, 10);
+        const uint64_t used = strtoull(text, NULL, 10);
         const bool has_stat = cgroup_text(folder, "memory.stat", text, sizeof text);
-        const uint64_t cached = has_stat ? number_after(text, "\ninactive_file ") : 0; /* given back when needed */
-        used = used > cached ? used - cached : 0;
-        const uint64_t left = max > used ? max - used : 0;
-        if (*total_bytes == 0 || max < *total_bytes) *total_bytes = max;
-        if (left < *free_bytes) *free_bytes = left;
+        limit_memory(max, used, has_stat ? number_after(text, "\ninactive_file ") : 0, free_bytes, total_bytes);
     } while (cgroup_up(folder));
 }
 #endif

@@ -327,7 +327,8 @@ static rz_status tell(rz_queue *q, rz_ticket *t, uint8_t *out, uint32_t cap, uin
     const uint32_t tops_bytes = t->result.n_top_total * (uint32_t)sizeof(rz_result_top);
     const uint32_t bytes = (uint32_t)sizeof t->result + outs_bytes + tops_bytes;
     if (cap < bytes || out == NULL) {
-        return rz_fail(RZ_E_ARG, "rz_step_wait: cap is %u, the result of ticket %u has %u bytes", cap, t->number, bytes);
+        return rz_fail(RZ_E_ARG, "rz_step_wait: cap is %u, the result of ticket %u has %u bytes", cap, t->number,
+                       bytes);
     }
     memcpy(out, &t->result, sizeof t->result);
     if (outs_bytes > 0) memcpy(out + sizeof t->result, t->results, outs_bytes);

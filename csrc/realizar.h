@@ -186,7 +186,7 @@ RZ_API int32_t rz_weights_write(uint32_t weights, uint32_t weight_id, double off
 RZ_API int32_t rz_weights_poll(uint32_t weights, uint32_t timeout_ms, rz_progress *out);
 
 /* Dequantizes rows from the final layout into out[n_rows][cols]; cap in floats. For MOE rows run over all experts.
- * Returns floats written. */
+ * Returns floats written; -BUSY while loading, and why it failed when it did. */
 RZ_API int32_t rz_weights_read(uint32_t weights, uint32_t weight_id, uint32_t row, uint32_t n_rows, float *out,
                                uint32_t cap);
 
@@ -293,7 +293,8 @@ typedef struct rz_brick {
 RZ_API int32_t rz_plan_check(uint32_t engine, const uint8_t *plan, uint32_t n, const rz_plan_options *options,
                              rz_plan_info *out);
 
-/* Returns a plan. Every rule a plan breaks is a failure that names op and operand; weights must be ready. */
+/* Returns a plan. Every rule a plan breaks is a failure that names op and operand; weights must be ready (-BUSY while
+ * they are loading). */
 RZ_API int32_t rz_plan_open(uint32_t weights, const uint8_t *plan, uint32_t n, const rz_plan_options *options);
 RZ_API int32_t rz_plan_info_read(uint32_t plan, rz_plan_info *out);
 
@@ -327,8 +328,9 @@ typedef struct rz_cache_options {
 
 RZ_API int32_t rz_cache_open(uint32_t engine, const rz_cache_options *options);
 
-/* Copies one page out or in, in queue order (after all steps submitted so far). The bytes are opaque, of the length
- * that read returns; cap or n smaller is -ARG. */
+/* Copies one page out or in, in queue order (after all steps submitted so far, for which it waits). The bytes are
+ * opaque, of the length that both return; cap or n smaller is -ARG. -BUSY while a step before it waits for
+ * rz_step_sample. */
 RZ_API int32_t rz_cache_read(uint32_t cache, uint32_t group, uint32_t page, uint8_t *out, uint32_t cap);
 RZ_API int32_t rz_cache_write(uint32_t cache, uint32_t group, uint32_t page, const uint8_t *bytes, uint32_t n);
 RZ_API int32_t rz_cache_close(uint32_t cache);
@@ -345,7 +347,10 @@ RZ_API int32_t rz_cache_close(uint32_t cache);
  *   rz_batch_out    [80] x n_outs
  *   rz_batch_bias   [8]  x n_bias
  *   f32             x n_ext_rows x hidden_size
- * Sequences own consecutive token rows in order. */
+ * Sequences own consecutive token rows in order. Slots are distinct, and no page is written twice in a step (by two
+ * sequences, by one, or by two copies): -ARG. Room, beside the plan's max_*, for 8 * max_seqs copies,
+ * 4,096 + 256 * max_outs biases (at most 2^20), min(256 * max_outs, 65,536) for the sum of n_top, and page tables of
+ * 8 x the cache's pages, at least n_slots * 8,192 entries (at most 2^18): more is -LIMIT. */
 #define RZ_BATCH_MAGIC 0x31425A52u /* 'RZB1' */
 #define RZ_BATCH_HOLD_SAMPLE 1u    /* sampling waits for rz_step_sample */
 
@@ -361,13 +366,17 @@ typedef struct rz_batch_copy {
 } rz_batch_copy;
 
 typedef struct rz_batch_seq {
-    uint32_t slot;
+    uint32_t slot;          /* not looked at without a cache */
     uint32_t n_past, n_new; /* positions n_past .. n_past + n_new - 1; n_new >= 1 */
     uint32_t flags;         /* 0 */
     uint32_t adapter, rope_table;
     uint32_t first_page; /* index into the pages section */
     uint32_t reserved;
 } rz_batch_seq;
+
+/* Every out that samples sets its sequence's last sample (the last such out of a sequence counts): its token, or none
+ * when it got none. An input of -1 whose slot has none makes that sequence's outs NO_INPUT; its neighbours don't
+ * notice. Ids of inputs go into group 0's pages, where penalties read them; a sampled id when it comes as an input. */
 
 #define RZ_OUT_SAMPLE 1u
 #define RZ_OUT_LOGITS 2u  /* the row's logits stay readable by rz_step_read */
@@ -379,8 +388,8 @@ typedef struct rz_batch_out {
     uint32_t mode; /* RZ_OUT_*, at least one */
     float temperature; /* 0 = greedy (lowest id among equals); else 0 < t <= 100 */
     uint32_t top_k;    /* 0 = off */
-    float top_p, min_p, typical_p;         /* 1, 0, 1 = off */
-    float repetition, presence, frequency; /* 1, 0, 0 = off */
+    float top_p, min_p, typical_p;         /* 0-1; 1, 0, 1 = off */
+    float repetition, presence, frequency; /* > 0 up to 100, -100 to 100, -100 to 100; 1, 0, 0 = off */
     uint32_t penalty_from;                 /* first position whose token counts for penalties */
     uint32_t seed_lo, seed_hi;
     uint16_t n_top;   /* log-probabilities wanted beside the token's, 0-256 */
@@ -394,7 +403,7 @@ typedef struct rz_batch_out {
 
 typedef struct rz_batch_bias {
     uint32_t token;
-    float bias; /* added to the logit; -inf allowed */
+    float bias; /* added to the logit: -1e6 to 1e6, or -inf */
 } rz_batch_bias;
 
 #define RZ_RESULT_NONFINITE 1u  /* the row's logits had NaN or Inf: no token (token = -1) */
@@ -424,14 +433,18 @@ typedef struct rz_result_top {
 } rz_result_top;
 
 /* Validates everything (any failure leaves nothing changed), copies the batch, queues it. cache 0: a plan without
- * kvWrite. Returns a ticket (1, 2, ... per engine), or -BUSY when 4 steps of this cache were not waited for yet. */
+ * kvWrite. Returns a ticket (1, 2, ... per engine), or -BUSY when 4 steps of this cache, or of this plan, were not
+ * waited for yet. -SHAPE when plan and cache don't go together. */
 RZ_API int32_t rz_step_submit(uint32_t plan, uint32_t cache, const uint8_t *batch, uint32_t n);
 
-/* Lets a HOLD_SAMPLE step sample. masks: n / (4 * ceil(vocab / 32)) bit masks, bit i of word i / 32 allows token i. */
+/* Lets a HOLD_SAMPLE step sample, once, before or after its forward. masks: n bytes, whole masks of
+ * 4 * ceil(vocab / 32) bytes each, bit i % 32 of word i / 32 allows token i; at least as many as the highest mask of
+ * the outs, at most min(max_outs, max_seqs). Steps behind a held one wait for it. */
 RZ_API int32_t rz_step_sample(uint32_t engine, uint32_t ticket, const uint32_t *masks, uint32_t n);
 
 /* A. Waits up to timeout_ms. Returns the bytes of the result, 0 = not yet, or the step's failure; a result or a
- * failure is told once (the ticket is then spent). -ARG when cap is too small: the ticket is not spent. */
+ * failure is told once (the ticket is then spent). -ARG when cap is too small: the ticket is not spent. A step whose
+ * plan was closed is -CLOSED; of a closed cache too, unless it was done before. */
 RZ_API int32_t rz_step_wait(uint32_t engine, uint32_t ticket, uint32_t timeout_ms, uint8_t *result, uint32_t cap);
 
 /* Reads rows of an OUTPUT or WATCHED value of a step that succeeded, into out[n_rows][cols]; cap in floats.

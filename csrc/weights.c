@@ -229,14 +229,16 @@ static rz_status check_piece(const rz_weights *w, uint32_t weight_id, double off
     const bool whole = offset >= 0 && offset <= (double)spec->bytes && offset == (double)(uint64_t)offset;
     const uint64_t first = whole ? (uint64_t)offset : 0;
     if (!whole || first % row_bytes != 0 || n % row_bytes != 0 || n > spec->bytes - first) {
-        return rz_fail(RZ_E_ARG, "rz_weights_write: weight %u: %u bytes at %.1f, expected whole rows of %llu within %llu",
+        return rz_fail(RZ_E_ARG,
+                       "rz_weights_write: weight %u: %u bytes at %.1f, expected whole rows of %llu within %llu",
                        weight_id, n, offset, (unsigned long long)row_bytes, (unsigned long long)spec->bytes);
     }
     *row = first / row_bytes;
     *n_rows = n / row_bytes;
     const uint64_t last = (*row + *n_rows) % spec->rows;
     if (*row % spec->rows % RZ_WRITE_ROWS == 0 && last % RZ_WRITE_ROWS == 0) return RZ_OK;
-    return rz_fail(RZ_E_ARG, "rz_weights_write: weight %u: rows %llu + %llu of %u, expected multiples of %u, or the end",
+    return rz_fail(RZ_E_ARG,
+                   "rz_weights_write: weight %u: rows %llu + %llu of %u, expected multiples of %u, or the end",
                    weight_id, (unsigned long long)*row, (unsigned long long)*n_rows, spec->rows, RZ_WRITE_ROWS);
 }
 
@@ -348,8 +350,8 @@ static rz_status weights_read(rz_weights *w, uint32_t weight_id, uint32_t row, u
     const rz_tensor *t = &w->tensors[weight_id - 1];
     const uint64_t all_rows = (uint64_t)t->spec.rows * t->spec.n_experts, n = (uint64_t)n_rows * t->spec.cols;
     if ((uint64_t)row + n_rows > all_rows || n > cap || n > INT32_MAX || (n > 0 && out == NULL)) {
-        return rz_fail(RZ_E_ARG, "rz_weights_read: weight %u: rows %u + %u of %llu, %llu floats, cap %u", weight_id, row,
-                       n_rows, (unsigned long long)all_rows, (unsigned long long)n, cap);
+        return rz_fail(RZ_E_ARG, "rz_weights_read: weight %u: rows %u + %u of %llu, %llu floats, cap %u", weight_id,
+                       row, n_rows, (unsigned long long)all_rows, (unsigned long long)n, cap);
     }
     if (n > 0) w->engine->backend->weight_read(w->engine->state, t, row, n_rows, out);
     return RZ_OK;

@@ -44,15 +44,13 @@ export function relativeError(p: Float32Array, q: Float32Array): number {
 
 /** Sums over many rows. */
 export class Agreement {
-  /** Rows. */
-  n = 0;
-  klMax = 0;
+  /** KL divergence of each row. */
+  readonly kls: number[] = [];
   /** Rows with the same arg-max. */
   same = 0;
   /** Rows whose arg-max differs although the reference's first two are more than 0.5 apart. */
   wrong = 0;
   errorMax = 0;
-  #klSum = 0;
 
   /** One row of the reference and of the one judged. */
   add(reference: Float32Array, judged: Float32Array): void {
@@ -65,15 +63,27 @@ export class Agreement {
 
   /** One row, of which only these figures are known. */
   addFigures(kl: number, same: boolean, gap: number): void {
-    this.n++;
-    this.#klSum += kl;
-    if (!(kl <= this.klMax)) this.klMax = kl;
+    this.kls.push(kl);
     if (same) this.same++;
     else if (gap > 0.5) this.wrong++;
   }
 
+  /** Rows. */
+  get n(): number {
+    return this.kls.length;
+  }
+
   get klMean(): number {
-    return this.#klSum / this.n;
+    return this.kls.reduce((sum, kl) => sum + kl, 0) / this.n;
+  }
+
+  get klMax(): number {
+    return Math.max(...this.kls);
+  }
+
+  /** Share of the rows whose divergence is not at most `bound`. */
+  shareAbove(bound: number): number {
+    return this.kls.filter((kl) => !(kl <= bound)).length / this.n;
   }
 
   toString(): string {

@@ -13,8 +13,15 @@ class FakeDevice implements StepRunner {
   sample: (position: number, slot: number) => number = (position) => position;
   failNext: RealizarError | undefined;
   onWait: (() => void) | undefined;
+  /** A wait is not over at once: messages are heard before each result. */
+  chains = false;
   steps = 0;
-  readonly #queue = new Map<number, { positions: number[]; slots: number[]; cancelled: boolean; error?: RealizarError }>();
+  readonly #waited = new Set<number>();
+  readonly #failed = new Set<number>();
+  readonly #queue = new Map<
+    number,
+    { after: number; positions: number[]; slots: number[]; cancelled: boolean; error?: RealizarError }
+  >();
 
   submit(batch: Uint8Array): number {
     const words = new Uint32Array(batch.slice().buffer);
@@ -31,9 +38,11 @@ class FakeDevice implements StepRunner {
     assertEquals(rows.length, nTokens, "tokens of all sequences");
     const picked = Array.from({ length: nOuts }, (_, i) => rows[words[outsAt + 20 * i]!]!);
     const ticket = ++this.steps;
+    const after = words[11]!;
     const error = this.failNext;
     this.failNext = undefined;
     this.#queue.set(ticket, {
+      after,
       positions: picked.map(({ position }) => position),
       slots: picked.map(({ slot }) => slot),
       cancelled: false,
@@ -44,10 +53,17 @@ class FakeDevice implements StepRunner {
 
   wait(ticket: number): ResultReader | undefined {
     this.onWait?.();
+    if (this.chains && !this.#waited.has(ticket)) {
+      this.#waited.add(ticket);
+      return undefined;
+    }
     const step = this.#queue.get(ticket)!;
     this.#queue.delete(ticket);
     if (step.error !== undefined) throw step.error;
-    if (step.cancelled) throw new RealizarError("CANCELLED", "step cancelled");
+    if (step.cancelled || this.#failed.has(step.after)) {
+      this.#failed.add(ticket);
+      throw new RealizarError("CANCELLED", "step cancelled");
+    }
     const reader = new ResultReader(32 + 32 * step.positions.length);
     const ints = new Int32Array(reader.bytes.buffer);
     ints[2] = step.positions.length;
@@ -165,6 +181,21 @@ test("loop: a cancelled neighbour does not change a stream, also when its step i
   let waits = 0;
   device.onWait = () => {
     if (++waits === 2) inbox.push({ type: "cancel", id: 1 }, request(2));
+  };
+  loop.handle(request(1, { maxTokens: 50 }));
+  loop.run();
+  assertEquals(told(posted, 2).tokens, [9, 10, 11, 12, 13]);
+});
+
+test("loop: a request that comes while a cancelled step is still in the queue is not lost in a chain of lost steps", () => {
+  const { loop, posted, device, inbox } = setUp(1);
+  let waits = 0;
+  device.chains = true;
+  device.onWait = () => {
+    waits++;
+    if (waits === 2) inbox.push({ type: "cancel", id: 1 });
+    if (waits === 3) inbox.push(request(2));
+    assert(waits < 100, "it goes on for ever");
   };
   loop.handle(request(1, { maxTokens: 50 }));
   loop.run();

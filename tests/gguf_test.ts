@@ -276,6 +276,6 @@ test("gguf: errors name file, byte offset, key or tensor, what was found and wha
   image.metadata[0] = { key: "evil\n\u001b[31m", type: "bool", value: 7 };
   assertEquals(
     fail(image),
-    `${path}: at byte 46: the value of "evil\\u000a\\u001b[31m" has 7 as a bool, expected 0 or 1`,
+    `${path}: at byte 46: the value of "evil\\u{a}\\u{1b}[31m" has 7 as a bool, expected 0 or 1`,
   );
 });

@@ -1,11 +1,11 @@
 /** Runs finished plans on an executor through the C ABI: weights, cache, steps, and every output of each step. */
 import { BatchWriter, NO_SAMPLING, OUT_MODES } from "../src/engine/batch.ts";
-import { openEngine, openWeights } from "../src/engine/native_model.ts";
+import { engineFacts, openEngine, openWeights } from "../src/engine/native_model.ts";
 import { ISAS, PLAN_FLAGS, STRUCTS } from "../src/platform/abi.ts";
 import { type Library, openLibrary } from "../src/platform/library.ts";
 import { PLAN_RECORDS } from "../src/plan/layout.ts";
-import { writeRecord } from "../src/record.ts";
 import { type RowSymbol, weightTableOf } from "../src/plan/plan.ts";
+import { readRecord, writeRecord } from "../src/record.ts";
 
 const PAGE_TOKENS = 16;
 const PAGES_PER_SLOT = 8;
@@ -59,9 +59,12 @@ export class OpEngine implements Disposable {
   readonly library: Library = openLibrary();
   readonly #engine: number;
   readonly #writer = new BatchWriter();
+  /** The machine has the instruction set asked for. */
+  readonly usable: boolean;
 
-  constructor(backend: "ref" | "cpu") {
-    this.#engine = openEngine(this.library, backend, 0, 2, ISAS.auto);
+  constructor(backend: "ref" | "cpu", isa: keyof typeof ISAS = "auto") {
+    this.#engine = openEngine(this.library, backend, 0, 2, ISAS[isa]);
+    this.usable = isa === "auto" || engineFacts(this.library, this.#engine).isa === ISAS[isa];
   }
 
   /** Opens everything a plan needs, runs its steps and closes it. */
@@ -96,8 +99,8 @@ export class OpEngine implements Disposable {
   }
 
   #readWeight(weights: number, { bytes }: MadePlan, i: number): Float32Array {
-    const view = new DataView(bytes.buffer, 64 + i * PLAN_RECORDS.rz_weight.size);
-    const [rows, cols, experts] = [8, 12, 16].map((at) => view.getUint32(at, true)) as [number, number, number];
+    const { size } = PLAN_RECORDS.rz_weight;
+    const { rows, cols, n_experts: experts } = readRecord(PLAN_RECORDS.rz_weight, bytes, 64 + i * size);
     const out = new Float32Array(rows * cols * experts);
     const { native, check } = this.library;
     check(native.rz_weights_read(weights, i + 1, 0, rows * experts, out, out.length));

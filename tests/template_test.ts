@@ -56,7 +56,8 @@ test("template: what it raises itself is the message", () => {
 
 test("template: budgets of steps, depth, elements and length", () => {
   const loop = "{% for i in range(2000) %}{% for j in range(2000) %}{{ i }}{% endfor %}{% endfor %}";
-  const doubled = "{% set ns = namespace(s='0123456789') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+  const doubled =
+    "{% set ns = namespace(s='0123456789') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
   const list = "{% set ns = namespace(l=[1, 2]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}";
   const cases: [source: string, part: string][] = [
     [loop, `more nodes than ${TEMPLATE_BUDGET.steps}`],
@@ -79,7 +80,10 @@ test("template: the C locale's dates", () => {
   const date = new Date(2026, 0, 5, 15, 4, 9);
   assertEquals(strftime(date, "%d %b %Y"), "05 Jan 2026");
   assertEquals(strftime(date, "%A %a %B %e|%-d|%j|%y"), "Monday Mon January  5|5|005|26");
-  assertEquals(strftime(date, "%H:%M:%S %I %p %F %D %T %R %w %% %Q"), "15:04:09 03 PM 2026-01-05 01/05/26 15:04:09 15:04 1 % %Q");
+  assertEquals(
+    strftime(date, "%H:%M:%S %I %p %F %D %T %R %w %% %Q"),
+    "15:04:09 03 PM 2026-01-05 01/05/26 15:04:09 15:04 1 % %Q",
+  );
   assert(/^\d{4}$/.test(render("{{ strftime_now('%Y') }}", { messages: [] })));
 });
 

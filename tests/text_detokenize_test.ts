@@ -4,7 +4,14 @@ import { Detokenizer } from "../src/text/detokenize.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { Vocab } from "../src/text/vocab.ts";
 import { test, testUnless } from "./support.ts";
-import { addedTokens, readSource, readStrings, smallSource, smallSpmSource, vocabularyMissing } from "./text_support.ts";
+import {
+  addedTokens,
+  readSource,
+  readStrings,
+  smallSource,
+  smallSpmSource,
+  vocabularyMissing,
+} from "./text_support.ts";
 
 /** A generator of numbers in 0 ... n - 1 that is the same in every run. */
 function randomNumbers(seed: number): (n: number) => number {
@@ -91,22 +98,26 @@ test("detokenize: what a flush has ended does not come back", () => {
 });
 
 for (const name of ["llama3_1", "gemma3", "smollm2"]) {
-  testUnless(vocabularyMissing(name), `detokenize: ${name} gives back every string, and random tokens stream whole`, () => {
-    const vocab = Vocab.build(readSource(name));
-    const tokenizer = new Tokenizer(vocab);
-    // SmolLM2 has no token for some bytes, and U+2581 is a space to SentencePiece.
-    const isLossy = (text: string): boolean => name === "smollm2" ? /[^\n -~]/.test(text) : text.includes("▁");
-    for (const text of readStrings(addedTokens(vocab))) {
-      if (isLossy(text)) continue;
-      const ids = tokenizer.encode(text, { addBos: false, special: true });
-      assertEquals(tokenizer.decode(ids, { special: true }), text);
-    }
-    const random = randomNumbers(7);
-    for (let round = 0; round < 500; round++) {
-      const ids = Array.from({ length: 20 }, () => random(vocab.size));
-      const { text, parts } = stream(vocab, ids);
-      assertEquals(text, decodeWhole(vocab, ids));
-      assert(parts.every(isWhole));
-    }
-  });
+  testUnless(
+    vocabularyMissing(name),
+    `detokenize: ${name} gives back every string, and random tokens stream whole`,
+    () => {
+      const vocab = Vocab.build(readSource(name));
+      const tokenizer = new Tokenizer(vocab);
+      // SmolLM2 has no token for some bytes, and U+2581 is a space to SentencePiece.
+      const isLossy = (text: string): boolean => name === "smollm2" ? /[^\n -~]/.test(text) : text.includes("▁");
+      for (const text of readStrings(addedTokens(vocab))) {
+        if (isLossy(text)) continue;
+        const ids = tokenizer.encode(text, { addBos: false, special: true });
+        assertEquals(tokenizer.decode(ids, { special: true }), text);
+      }
+      const random = randomNumbers(7);
+      for (let round = 0; round < 500; round++) {
+        const ids = Array.from({ length: 20 }, () => random(vocab.size));
+        const { text, parts } = stream(vocab, ids);
+        assertEquals(text, decodeWhole(vocab, ids));
+        assert(parts.every(isWhole));
+      }
+    },
+  );
 }

@@ -96,7 +96,10 @@ export function smallSource(change: Partial<VocabSource> = {}): VocabSource {
   const special = ["<bos>", "<eos>", "<unk>", "<user>"];
   const tokens = [...bytes, ...words, ...special];
   const tokenTypes = new Int32Array(tokens.length).fill(TOKEN_TYPE.normal);
-  tokenTypes.set([TOKEN_TYPE.control, TOKEN_TYPE.control, TOKEN_TYPE.unknown, TOKEN_TYPE.userDefined], bytes.length + words.length);
+  tokenTypes.set(
+    [TOKEN_TYPE.control, TOKEN_TYPE.control, TOKEN_TYPE.unknown, TOKEN_TYPE.userDefined],
+    bytes.length + words.length,
+  );
   const firstSpecial = bytes.length + words.length;
   return {
     model: "gpt2",

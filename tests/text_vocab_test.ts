@@ -39,7 +39,13 @@ test("vocab: what a model needs must be there", () => {
   assert(problemsOf(smallSpmSource(["a"], { scores: new Float32Array(1) }))[0]!.includes("scores has 1"));
   const nan = Float32Array.from({ length: 260 }, (_, i) => i === 7 ? NaN : 0);
   assert(problemsOf(smallSpmSource(["a"], { scores: nan }))[0]!.includes("scores[7]"));
-  const empty = { tokens: stringTableOf([]), tokenTypes: undefined, bosId: undefined, eosId: undefined, unkId: undefined };
+  const empty = {
+    tokens: stringTableOf([]),
+    tokenTypes: undefined,
+    bosId: undefined,
+    eosId: undefined,
+    unkId: undefined,
+  };
   assert(problemsOf(smallSource(empty))[0]!.includes("tokens is empty"));
   const error = assertThrows(() => Vocab.build(smallSource({ pre: "what" })), RealizarError, "what");
   assertEquals(error.code, "UNSUPPORTED");
@@ -73,7 +79,8 @@ test("vocab: end-of-generation tokens are those named, and those with a known te
 });
 
 test("vocab: defaults of BOS by model and pre-tokenizer", () => {
-  const addBos = (change: Partial<VocabSource>): boolean => Vocab.build(smallSource({ addBos: undefined, ...change })).tables.addBos;
+  const addBos = (change: Partial<VocabSource>): boolean =>
+    Vocab.build(smallSource({ addBos: undefined, ...change })).tables.addBos;
   assertEquals(addBos({}), false);
   assertEquals(addBos({ pre: "llama-bpe" }), true);
   assertEquals(Vocab.build(smallSpmSource(["a"], { addBos: undefined })).tables.addBos, true);

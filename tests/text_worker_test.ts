@@ -40,7 +40,10 @@ test("text worker: encodes and renders like the same code here", async () => {
   await withClient("<bos>{% for m in messages %}{{ m.content }}<eos>{% endfor %}", async (client) => {
     const tokenizer = new Tokenizer(new Vocab(tablesWith(undefined)));
     assertEquals(await client.encode(text("hello <bos> world")), tokenizer.encode("hello <bos> world"));
-    assertEquals(await client.encode({ ...text("<bos>"), special: true, addSpecial: false } as TextPrompt), tokenizer.encode(""));
+    assertEquals(
+      await client.encode({ ...text("<bos>"), special: true, addSpecial: false } as TextPrompt),
+      tokenizer.encode(""),
+    );
     assertEquals(await client.render(MESSAGES), "<bos>hello<eos>");
     const expected = tokenizer.encode("<bos>hello<eos>", { special: true, addBos: false });
     assertEquals(await client.encode({ kind: "messages", messages: MESSAGES }), expected);
@@ -141,6 +144,39 @@ test("text worker: one that cannot start fails its requests and is not started f
   const error = await assertRejects(() => client.encode(text("hello")), RealizarError, "no memory") as RealizarError;
   assertEquals(error.code, "CLOSED");
   assertEquals(starts, 3);
+  const refused = new TextClient(() => {
+    throw new Error("not permitted");
+  });
+  refused.setVocab(tablesWith(undefined));
+  await assertRejects(() => refused.encode(text("hello")), RealizarError, "not permitted");
+});
+
+test("text worker: one that never answers is ended and replaced", async () => {
+  let starts = 0;
+  let terminated = 0;
+  const client = new TextClient(() => {
+    starts++;
+    let listener: ((value: never) => void) | undefined;
+    return {
+      ...endingWorker(),
+      // Says that it is ready, and then nothing more.
+      postMessage: (message: unknown) => {
+        if ((message as { type: string }).type === "vocab") queueMicrotask(() => listener!({ type: "ready" } as never));
+      },
+      on(event: string, heard: (value: never) => void) {
+        if (event === "message") listener = heard;
+      },
+      terminate: () => Promise.resolve(terminated++),
+    };
+  });
+  client.setVocab(tablesWith(undefined));
+  // Messages have a second, plain text has ten; this is about what follows.
+  assertEquals(await codeOf(client.render(MESSAGES)), "TEMPLATE");
+  assertEquals(terminated, 1);
+  const next = codeOf(client.encode(text("hello")));
+  assertEquals(starts, 2);
+  await client.close();
+  assertEquals(await next, "CLOSED");
 });
 
 test("text worker: one that dies is started anew", async () => {

@@ -1,7 +1,7 @@
 /** Tokens of real vocabularies against PyPI `tokenizers` (tests/golden/text/*.bin), and the rules of small ones. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
-import { stringTableOf } from "../src/string_table.ts";
+import { stringAt, stringTableOf } from "../src/string_table.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { TOKEN_TYPE, Vocab } from "../src/text/vocab.ts";
 import { test, testUnless } from "./support.ts";
@@ -83,13 +83,20 @@ test("tokenizer: pieces that are no tokens may be made by merges, and end as byt
   const base = smallSource();
   const tokens = ["x", "y", "z", "xyz"];
   const change = { tokens: stringTableOf(tokens), tokenTypes: undefined, merges: stringTableOf(["x y", "xy z"]) };
-  const tokenizer = new Tokenizer(Vocab.build({ ...base, ...change, bosId: undefined, eosId: undefined, unkId: undefined }));
+  const tokenizer = new Tokenizer(
+    Vocab.build({ ...base, ...change, bosId: undefined, eosId: undefined, unkId: undefined }),
+  );
   assertEquals([...tokenizer.encode("xyz", NONE)], [3]);
   assertEquals([...tokenizer.encode("xyxyz", NONE)], [0, 1, 3]);
 });
 
 test("tokenizer: bytes without a token are left out, also when there is an unknown token", () => {
-  const change = { tokens: stringTableOf(["a", "b", "?", "ab"]), merges: stringTableOf(["a b"]), bosId: undefined, eosId: undefined };
+  const change = {
+    tokens: stringTableOf(["a", "b", "?", "ab"]),
+    merges: stringTableOf(["a b"]),
+    bosId: undefined,
+    eosId: undefined,
+  };
   const tokenTypes = Int32Array.from([1, 1, TOKEN_TYPE.unknown, 1]);
   for (const unkId of [2, undefined]) {
     assertEquals([...small({ ...change, tokenTypes, unkId }).encode("axxb", NONE)], [3]);
@@ -111,6 +118,19 @@ test("tokenizer: SentencePiece merges by score, with byte fallback and a space i
   assertEquals([...trimmed.encode("  he   he ")], [first, first]);
 });
 
+test("tokenizer: user-defined runs of spaces are matched longest first, as files converted from Gemma have them", () => {
+  const source = smallSpmSource(["▁", "a", "▁a"], { addSpacePrefix: false });
+  const runs = ["  ", "    "];
+  const tokens = Array.from({ length: source.tokens.length }, (_, id) => stringAt(source.tokens, id));
+  const tokenizer = new Tokenizer(Vocab.build({
+    ...source,
+    tokens: stringTableOf([...tokens, ...runs]),
+    tokenTypes: Int32Array.from([...source.tokenTypes!, TOKEN_TYPE.userDefined, TOKEN_TYPE.userDefined]),
+    scores: Float32Array.from([...source.scores!, 0, 0]),
+  }));
+  assertEquals(pieces(tokenizer, `a${" ".repeat(7)}a`), ["a", "    ", "  ", " a"]);
+});
+
 test("tokenizer: SentencePiece without byte tokens writes unknown characters in a row as one unknown token", () => {
   const tokens = ["<unk>", "▁", "a"];
   const source = smallSpmSource([], {
@@ -124,7 +144,9 @@ test("tokenizer: SentencePiece without byte tokens writes unknown characters in 
 });
 
 test("tokenizer: a piece that reaches over a space is found", () => {
-  const tokenizer = new Tokenizer(Vocab.build(smallSpmSource(["a▁b", "▁a", "▁b", "▁", "a", "b"], { addSpacePrefix: false })));
+  const tokenizer = new Tokenizer(
+    Vocab.build(smallSpmSource(["a▁b", "▁a", "▁b", "▁", "a", "b"], { addSpacePrefix: false })),
+  );
   assertEquals(pieces(tokenizer, "a b b"), ["a b", " b"]);
   const scores = Float32Array.from({ length: 265 }, (_, id) => id === 259 ? 10 : id === 262 ? -300 : -id);
   const other = smallSpmSource(["a▁b", "a▁", "x", "▁", "a", "b"], { addSpacePrefix: false, scores });

@@ -39,6 +39,7 @@ async function eachInParallel(items, work) {
 async function compileEngine(folder) {
   await zigBuild("fuzz: listing the sources", ["sources"]);
   const sources = JSON.parse(readFileSync(inRoot("zig-out", "sources.json"), "utf8"));
+  console.error(`fuzz: compiling ${sources.length} objects`);
   const objects = sources.map((source, i) => ({ ...source, object: join(folder, `${i}.o`) }));
   await eachInParallel(objects, ({ file, flags, object }) =>
     step({
@@ -46,6 +47,7 @@ async function compileEngine(folder) {
       command: CLANG,
       args: [...FLAGS, "-fsanitize=fuzzer-no-link,address,undefined", ...flags, "-c", file, "-o", object],
       cwd: ROOT,
+      quiet: true,
       remedy: "Fix what the compiler says above.",
     }));
   return objects.map(({ object }) => object);

@@ -41,7 +41,6 @@ static void glu(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t first
     const rz_cpu_rows *k = p->engine->kernels->rows;
     const rz_cpu_matrix *m = &d->mats[0];
     const uint32_t cols = unit_cols(m, first, n), at = first * RZ_STRIPE_ROWS;
-    const uint32_t all_rows = rz_cpu_rows_of(p, d->out);
     for (uint32_t c = 0; c < cols; c += 32, gate += 32 * (size_t)n_rows, up += 32 * (size_t)n_rows) {
         const uint32_t w = rz_cpu_least(32, cols - c);
         for (uint32_t r = 0; r < n_rows; r++) {
@@ -49,12 +48,7 @@ static void glu(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t first
             add_bias(p, m, at + c, w, g);
             add_bias(p, &d->mats[1], at + c, w, u);
             k->glu(d->glu->n[0], d->glu->f[0], d->glu->f[1], g, u, w, g);
-            if (p->is_quantized[d->out - 1]) {
-                rz_xq *xq = (rz_xq *)(void *)rz_cpu_value(p, d->out);
-                k->quantize(g, 32, xq + (size_t)(at + c) / 32 * all_rows + row + r, all_rows);
-            } else {
-                memcpy(rz_cpu_value(p, d->out) + (size_t)(row + r) * m->rows + at + c, g, w * sizeof(float));
-            }
+            memcpy(rz_cpu_value(p, d->out) + (size_t)(row + r) * m->rows + at + c, g, w * sizeof(float));
         }
     }
 }

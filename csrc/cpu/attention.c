@@ -129,18 +129,12 @@ static void attend_part(const job *j, const tile *t, uint32_t part, rz_cpu_queri
 
 static void store_result(const job *j, const tile *t, rz_cpu_queries *q) {
     const float *sinks = rz_cpu_vector(j->p, j->op->w[0]);
-    const uint32_t id = j->op->out[0], n_rows = rz_cpu_rows_of(j->p, id);
+    const uint32_t id = j->op->out[0];
     for (uint32_t i = 0; i < q->n; i++) {
         const uint32_t row = t->row + i / t->n_heads, head = t->head + i % t->n_heads;
         const float *o = q->o + (size_t)i * j->v_cols;
         j->p->engine->kernels->attention->finish(q, i, j->v_cols, sinks ? sinks[head] : -INFINITY);
-        if (j->p->is_quantized[id - 1]) {
-            rz_xq *xq = (rz_xq *)(void *)rz_cpu_value(j->p, id) + (size_t)(head * j->v_cols / 32) * n_rows + row;
-            j->p->engine->kernels->rows->quantize(o, j->v_cols, xq, n_rows);
-        } else {
-            memcpy(rz_cpu_value(j->p, id) + ((size_t)row * j->n_heads + head) * j->v_cols, o,
-                   j->v_cols * sizeof(float));
-        }
+        memcpy(rz_cpu_value(j->p, id) + ((size_t)row * j->n_heads + head) * j->v_cols, o, j->v_cols * sizeof(float));
     }
 }
 

@@ -82,28 +82,6 @@ static uint64_t weights_read(const rz_cpu_program *p, const rz_launch *launch) {
     return bytes;
 }
 
-/* The value a launch leaves that may lie quantized: its writer can do that. 0 = none. */
-static uint32_t quantizable(const rz_cpu_program *p, const rz_cpu_launch *l) {
-    if (l->op->code == RZ_OP_ATTENTION) return l->op->n[5] % 32 == 0 ? l->op->out[0] : 0;
-    if (!l->product || l->product->after != RZ_AFTER_GLU) return 0;
-    return rz_cpu_cols(p, l->product->out) % 32 == 0 ? l->product->out : 0;
-}
-
-/* A value that only int8 products read is written quantized: once, by the op that made it. */
-static void choose_quantized(rz_cpu_program *p) {
-    if (p->options.flags & RZ_PLAN_NO_FUSION) return;
-    for (uint32_t i = 0; i < p->lowering.n_launches; i++) {
-        const uint32_t value = quantizable(p, &p->launches[i]);
-        if (value == 0 || p->lowering.value_pinned[value - 1]) continue;
-        uint32_t n_uses = 0;
-        for (uint32_t k = i + 1; k < p->lowering.n_launches; k++) {
-            const rz_cpu_product *d = p->launches[k].product;
-            if (d && d->in == value && !d->norm && d->mats[0].layout < RZ_N_INT8) n_uses += d->n_mats;
-        }
-        p->is_quantized[value - 1] = n_uses > 0 && n_uses == p->lowering.value_uses[value - 1];
-    }
-}
-
 void rz_cpu_bind(rz_cpu_program *p) {
     for (uint32_t i = 0; i < p->lowering.n_launches; i++) {
         const rz_launch *launch = &p->lowering.launches[i];
@@ -120,5 +98,4 @@ void rz_cpu_bind(rz_cpu_program *p) {
         l->product = d;
         l->run = rz_cpu_product_run;
     }
-    choose_quantized(p);
 }

@@ -82,6 +82,7 @@ typedef struct rz_cpu_scratch {
     float *tiles;      /* results of a unit: RZ_UNIT_FLOATS */
     rz_panel *panels;  /* [RZ_PANEL_BLOCKS] */
     rz_xq *xq;         /* a few rows of activations, RZ_OWN_COLS columns in all (at least a row) */
+    rz_xlow *low;
     float *row;        /* [cols_max + 64] a row, and what is unpacked of weights */
     float *attention;  /* 3 x [RZ_TILE_QUERIES][widest value head] */
     rz_cpu_queries *queries; /* [3] */
@@ -100,11 +101,11 @@ struct rz_cpu_program {
     uint32_t n_products;
     rz_cpu_product *products;
     rz_cpu_launch *launches; /* [lowering.n_launches] */
-    uint8_t *is_quantized;   /* [n_values] the value lies as rz_xq [cols / 32][rows] */
     uint32_t n_angles;
     rz_cpu_angles angles[RZ_MAX_ANGLES];
     uint8_t *arena;          /* all values */
     rz_xq *xq;               /* activations quantized for a launch, all rows */
+    rz_xlow *low;            /* their low bits */
     float *xf;               /* normed activations for a launch, all rows */
     float *batch_keys;       /* keys of attention within the batch, in groups */
     float *parts;            /* attention split over the context */
@@ -178,10 +179,18 @@ rz_cpu_run_fn rz_cpu_kv_write, rz_cpu_attention_run;                            
 void rz_cpu_fill_angles(rz_cpu_program *p);
 const rz_cpu_angles *rz_cpu_angles_of(const rz_cpu_program *p, const rz_op *rope);
 
-/* product.c: stripes first .. first + n of a matrix times rows [row, row + n_rows) of activations (rz_xq with
- * x_rows rows, or F32 cols apart, by the layout) into tiles (kernels.h), tile_stride = 32 * n_rows. */
+/* Activations as a product takes them: rz_xq and low bits [cols / 32][n_rows] for int8 layouts, else F32 rows. */
+typedef struct rz_cpu_input {
+    const rz_xq *xq;
+    const rz_xlow *low;
+    const float *rows;
+    uint32_t n_rows;
+} rz_cpu_input;
+
+/* product.c: stripes first .. first + n of a matrix times rows [row, row + n_rows) of x into tiles (kernels.h),
+ * tile_stride = 32 * n_rows. */
 void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
-                     uint32_t n, const void *x, uint32_t x_rows, uint32_t row, uint32_t n_rows, float *tiles);
+                     uint32_t n, const rz_cpu_input *x, uint32_t row, uint32_t n_rows, float *tiles);
 rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_t bias);
 
 /* after.c: what follows a product, for rows [row, row + n_rows) and a unit of stripes of matrix m. */

@@ -83,7 +83,7 @@ typedef struct job {
     rz_cpu_program *p;
     const rz_op *op;
     rz_cpu_matrix m;
-    const void *x; /* rz_xq [cols / 32][n_inputs], or F32 */
+    rz_cpu_input x;
     uint32_t n_inputs, n_results, n_units;
     uint32_t rows; /* of the matrix of one expert or head */
 } job;
@@ -96,8 +96,9 @@ static void quantize_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, ui
     const float *x = rz_cpu_value(p, op->in[0]);
     for (size_t r = first; r < end; r++) {
         for (uint32_t h = 0; h < heads; h++) { /* a head's rows together: [head][cols / 32][n] */
-            p->engine->kernels->rows->quantize(x + (r * heads + h) * cols, cols,
-                                               p->xq + (size_t)h * (cols / 32) * n + r, n);
+            const size_t at = (size_t)h * (cols / 32) * n + r;
+            p->engine->kernels->rows->quantize(x + (r * heads + h) * cols, cols, RZ_FINE_OVER_RMS, p->xq + at,
+                                               p->low + at, n);
         }
     }
 }
@@ -107,11 +108,8 @@ static job job_of(rz_cpu_program *p, const rz_cpu_launch *l) {
     j.n_inputs = rz_cpu_rows_of(p, l->op->in[0]);
     j.n_results = rz_cpu_rows_of(p, l->op->out[0]);
     j.rows = j.m.rows;
-    j.x = rz_cpu_value(p, l->op->in[0]);
-    if (j.m.layout < RZ_N_INT8) {
-        rz_cpu_each_row(p, j.n_inputs, rz_cpu_cols(p, l->op->in[0]), quantize_rows);
-        j.x = p->xq;
-    }
+    j.x = (rz_cpu_input){.xq = p->xq, .low = p->low, .rows = rz_cpu_value(p, l->op->in[0]), .n_rows = j.n_inputs};
+    if (j.m.layout < RZ_N_INT8) rz_cpu_each_row(p, j.n_inputs, rz_cpu_cols(p, l->op->in[0]), quantize_rows);
     return j;
 }
 
@@ -131,7 +129,7 @@ static void moe_items(void *arg, uint32_t thread) {
             m.data += (size_t)ids[result] * m.rows * (m.stripe_bytes / RZ_STRIPE_ROWS);
         else
             m.data += (size_t)ids[result] * m.stripes * m.stripe_bytes;
-        rz_cpu_multiply(j->p, s, &m, first, n, j->x, j->n_inputs, result / a_token, 1, s->tiles);
+        rz_cpu_multiply(j->p, s, &m, first, n, &j->x, result / a_token, 1, s->tiles);
         memcpy(rz_cpu_value(j->p, j->op->out[0]) + (size_t)result * j->rows + first * RZ_STRIPE_ROWS, s->tiles,
                cols * sizeof(float));
     }
@@ -168,13 +166,12 @@ static void head_items(void *arg, uint32_t thread) {
         const uint32_t end = rz_cpu_least(begin + UNIT_STRIPES * RZ_STRIPE_ROWS, a_head * (h + 1));
         const uint32_t first = begin / RZ_STRIPE_ROWS, n = (end - 1) / RZ_STRIPE_ROWS + 1 - first;
         for (uint32_t r = 0; r < j->n_results; r++) {
-            if (j->m.layout < RZ_N_INT8) {
-                const rz_xq *x = (const rz_xq *)j->x + (size_t)h * (j->m.cols / 32) * j->n_inputs;
-                rz_cpu_multiply(j->p, s, &j->m, first, n, x, j->n_inputs, r, 1, s->tiles);
-            } else {
-                const float *x = (const float *)j->x + ((size_t)r * heads + h) * j->m.cols;
-                rz_cpu_multiply(j->p, s, &j->m, first, n, x, 1, 0, 1, s->tiles);
-            }
+            rz_cpu_input x = j->x;
+            const size_t at = (size_t)h * (j->m.cols / 32) * j->n_inputs;
+            x.xq += at;
+            x.low += at;
+            x.rows += (size_t)h * j->m.cols + (size_t)r * (heads - 1) * j->m.cols; /* row r is heads * r + h */
+            rz_cpu_multiply(j->p, s, &j->m, first, n, &x, r, 1, s->tiles);
             memcpy(rz_cpu_value(j->p, j->op->out[0]) + (size_t)r * j->rows + begin,
                    s->tiles + (begin - first * RZ_STRIPE_ROWS), (end - begin) * sizeof(float));
         }

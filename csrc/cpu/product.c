@@ -35,7 +35,8 @@ rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_
 /* ---- multiplying ------------------------------------------------------------------------------------------------ */
 
 static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
-                      uint32_t n, const rz_xq *x, uint32_t x_rows, uint32_t n_rows, float *tiles) {
+                      uint32_t n, const rz_xq *xq, const rz_xlow *low, uint32_t x_rows, uint32_t n_rows,
+                      float *tiles) {
     const rz_cpu_int8 *k = p->engine->kernels->int8;
     const uint32_t blocks = m->cols / 32, group = rz_cpu_unit_blocks(m->layout), units = blocks / group;
     const uint32_t n_parts = (blocks + RZ_PANEL_BLOCKS - 1) / RZ_PANEL_BLOCKS;
@@ -52,8 +53,8 @@ static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz
             /* The same columns of the next stripes, or the next columns of these. */
             const uint8_t *next = stripe + header + end / group * rz_cpu_unit_bytes(m->layout);
             const uint8_t *const streams[2] = {next, next + m->stripe_bytes};
-            k->panel[m->layout](s->panels, x + (size_t)b * x_rows, x_rows, n_rows, end - b, tiles, streams,
-                                next_bytes);
+            k->panel[m->layout](s->panels, xq + (size_t)b * x_rows, low + (size_t)b * x_rows, x_rows, n_rows, end - b,
+                                tiles, streams, next_bytes);
         }
     }
 }
@@ -82,23 +83,24 @@ static void by_lines(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_
 }
 
 void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
-                     uint32_t n, const void *x, uint32_t x_rows, uint32_t row, uint32_t n_rows, float *tiles) {
+                     uint32_t n, const rz_cpu_input *x, uint32_t row, uint32_t n_rows, float *tiles) {
     const uint8_t *stripes = m->data + first * m->stripe_bytes;
     const size_t tile_stride = 32 * (size_t)n_rows;
     if (m->layout < RZ_N_INT8) {
-        const rz_xq *xq = (const rz_xq *)x + row;
+        const rz_xq *xq = x->xq + row;
+        const rz_xlow *low = x->low + row;
         if (n_rows > DIRECT_ROWS)
-            by_panels(p, s, m, first, n, xq, x_rows, n_rows, tiles);
+            by_panels(p, s, m, first, n, xq, low, x->n_rows, n_rows, tiles);
         else
-            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, xq, x_rows, n_rows, m->cols / 32,
-                                                        tiles, tile_stride);
+            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, xq, low, x->n_rows, n_rows,
+                                                        m->cols / 32, tiles, tile_stride);
         return;
     }
-    const float *xf = (const float *)x + (size_t)row * m->cols;
+    const float *rows = x->rows + (size_t)row * m->cols;
     if (m->layout == RZ_LAYOUT_ROWS)
-        by_lines(p, s, m, first, n, xf, n_rows, tiles);
+        by_lines(p, s, m, first, n, rows, n_rows, tiles);
     else
-        p->engine->kernels->floats->direct[m->layout - RZ_LAYOUT_F32](stripes, m->stripe_bytes, n, xf, m->cols,
+        p->engine->kernels->floats->direct[m->layout - RZ_LAYOUT_F32](stripes, m->stripe_bytes, n, rows, m->cols,
                                                                       n_rows, m->cols, tiles, tile_stride);
 }
 
@@ -115,13 +117,13 @@ static void norm_row(const rz_cpu_program *p, const rz_cpu_product *d, const flo
         p->engine->kernels->rows->layer_norm(x, w, rz_cpu_vector(p, op->w[1]), cols, op->f[0], y);
 }
 
-/* Prepares row r: normed into y (one row, or NULL: no norm is wanted), quantized into xq + r. */
+/* Prepares row r: normed into y (one row, or NULL: no norm is wanted), quantized into xq, low (NULL: not). */
 static void prepare_row(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t r, float *y, rz_xq *xq,
-                        uint32_t x_rows) {
+                        rz_xlow *low, uint32_t n_rows) {
     const uint32_t cols = d->mats[0].cols;
     const float *x = rz_cpu_value(p, d->in) + (size_t)r * cols;
     if (d->norm) norm_row(p, d, x, y);
-    if (xq) p->engine->kernels->rows->quantize(d->norm ? y : x, cols, xq + r, x_rows);
+    if (xq) p->engine->kernels->rows->quantize(d->norm ? y : x, cols, RZ_FINE_OVER_RMS, xq + r, low + r, n_rows);
 }
 
 static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
@@ -130,7 +132,7 @@ static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uin
     const uint32_t n_rows = rz_cpu_rows_of(p, d->in);
     for (uint32_t r = first; r < end; r++) {
         float *y = int8 ? p->scratch[thread].row : p->xf + (size_t)r * d->mats[0].cols;
-        prepare_row(p, d, r, y, int8 ? p->xq : NULL, n_rows);
+        prepare_row(p, d, r, y, int8 ? p->xq : NULL, p->low, n_rows);
     }
 }
 
@@ -139,23 +141,25 @@ static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uin
 typedef struct job {
     rz_cpu_program *p;
     const rz_cpu_product *d;
-    const void *x; /* NULL: each thread prepares its own */
+    rz_cpu_input x;
+    bool is_own; /* each thread prepares the input for itself */
     uint32_t n_rows, n_blocks;
     uint32_t unit[RZ_PRODUCT_MATS];      /* stripes of a unit of each matrix */
     uint32_t first_unit[RZ_PRODUCT_MATS + 1];
 } job;
 
 /* Multiplies unit u, rows [row, row + n), and finishes it. */
-static void run_unit(const job *j, const rz_cpu_scratch *s, const void *x, uint32_t u, uint32_t row, uint32_t n) {
+static void run_unit(const job *j, const rz_cpu_scratch *s, const rz_cpu_input *x, uint32_t u, uint32_t row,
+                     uint32_t n) {
     const rz_cpu_product *d = j->d;
     uint32_t m = 0;
     while (u >= j->first_unit[m + 1]) m++;
     const uint32_t first = (u - j->first_unit[m]) * j->unit[m];
     const uint32_t stripes = rz_cpu_least(j->unit[m], d->mats[m].stripes - first);
-    rz_cpu_multiply(j->p, s, &d->mats[m], first, stripes, x, j->n_rows, row, n, s->tiles);
+    rz_cpu_multiply(j->p, s, &d->mats[m], first, stripes, x, row, n, s->tiles);
     if (d->after == RZ_AFTER_GLU) {
         float *up = s->tiles + (size_t)(stripes + 1) / 2 * 32 * n; /* behind the gate's tiles */
-        rz_cpu_multiply(j->p, s, &d->mats[1], first, stripes, x, j->n_rows, row, n, up);
+        rz_cpu_multiply(j->p, s, &d->mats[1], first, stripes, x, row, n, up);
     }
     rz_cpu_after_product(j->p, s, d, m, first, stripes, row, n, s->tiles);
 }
@@ -163,18 +167,20 @@ static void run_unit(const job *j, const rz_cpu_scratch *s, const void *x, uint3
 static void run_items(void *arg, uint32_t thread) {
     const job *j = arg;
     const rz_cpu_scratch *s = &j->p->scratch[thread];
-    const void *x = j->x;
+    rz_cpu_input x = j->x;
+    bool is_ready = !j->is_own;
     uint32_t item = 0;
     while (rz_pool_next(thread, &item)) {
         if (rz_cpu_cancelled(j->p)) continue;
-        if (!x) { /* few rows: quantized into this thread's own room */
-            for (uint32_t r = 0; r < j->n_rows; r++) prepare_row(j->p, j->d, r, s->row, s->xq, j->n_rows);
-            x = s->xq;
+        for (uint32_t r = 0; !is_ready && r < j->n_rows; r++) {
+            prepare_row(j->p, j->d, r, s->row, s->xq, s->low, j->n_rows);
         }
+        if (!is_ready) x = (rz_cpu_input){.xq = s->xq, .low = s->low, .n_rows = j->n_rows};
+        is_ready = true;
         const uint32_t block = item % j->n_blocks;
         const uint32_t row = (uint32_t)((uint64_t)j->n_rows * block / j->n_blocks);
         const uint32_t end = (uint32_t)((uint64_t)j->n_rows * (block + 1) / j->n_blocks);
-        run_unit(j, s, x, item / j->n_blocks, row, end - row);
+        run_unit(j, s, &x, item / j->n_blocks, row, end - row);
     }
 }
 
@@ -209,14 +215,10 @@ void rz_cpu_product_run(rz_cpu_program *p, const rz_cpu_launch *l) {
     job j = {.p = p, .d = d, .n_rows = rz_cpu_rows_of(p, d->in)};
     const bool int8 = d->mats[0].layout < RZ_N_INT8;
     if (j.n_rows == 0) return;
-    if (int8 ? p->is_quantized[d->in - 1] : !d->norm) {
-        j.x = rz_cpu_value(p, d->in);
-    } else if (!int8 || j.n_rows * cols > RZ_OWN_COLS) {
-        if (!(int8 && j.n_rows == 1)) {
-            rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
-            j.x = int8 ? (const void *)p->xq : (const void *)p->xf;
-        }
-    }
+    j.x = (rz_cpu_input){.xq = p->xq, .low = p->low, .rows = d->norm ? p->xf : rz_cpu_value(p, d->in)};
+    j.x.n_rows = j.n_rows;
+    j.is_own = int8 && (j.n_rows == 1 || j.n_rows * cols <= RZ_OWN_COLS);
+    if (!j.is_own && (int8 || d->norm)) rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
     choose_units(&j);
     rz_pool_run(p->engine->n_threads, j.first_unit[RZ_PRODUCT_MATS] * j.n_blocks, run_items, &j);
 }

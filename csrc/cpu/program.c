@@ -82,12 +82,12 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
     CARVE(p->arena, p->lowering.arena_bytes);
     CARVE(p->products, n_launches);
     CARVE(p->launches, n_launches);
-    CARVE(p->is_quantized, p->ir->header->n_values);
     for (uint32_t i = 0; i < p->n_angles; i++) {
         CARVE(p->angles[i].cos, (size_t)p->lowering.rows_max * (p->angles[i].n_rot / 2));
         CARVE(p->angles[i].sin, (size_t)p->lowering.rows_max * (p->angles[i].n_rot / 2));
     }
     CARVE(p->xq, n->xq);
+    CARVE(p->low, n->xq);
     CARVE(p->xf, n->xf);
     CARVE(p->batch_keys, n->batch_keys);
     CARVE(p->parts, n->parts);
@@ -99,6 +99,7 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         CARVE(s->tiles, RZ_UNIT_FLOATS);
         CARVE(s->panels, RZ_PANEL_BLOCKS);
         CARVE(s->xq, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
+        CARVE(s->low, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
         CARVE(s->row, n->cols + 64);
         CARVE(s->attention, (size_t)3 * RZ_TILE_QUERIES * n->v_cols);
         CARVE(s->queries, 3);

@@ -74,6 +74,7 @@ bool ref_kv_write(const ref_call *c) {
     const rz_cache_group *spec = &c->step->cache->groups[group].spec;
     const rz_batch *batch = c->step->batch;
     for (uint32_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         const uint32_t seq = batch->row_seq[t], position = batch->row_position[t];
         store(spec->k_dtype, c->in[0] + (size_t)t * k_cols, k_cols,
               token_row(c->step, group, layer, seq, position, false));

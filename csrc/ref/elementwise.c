@@ -1,7 +1,6 @@
 /* elementwise.c - glu, unary, add, mul, scale, softcap, allReduce. */
 #include "ref/ref.h"
 #include <math.h>
-#include <string.h>
 
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 static double silu(double x) { return x * sigmoid(x); }
@@ -24,56 +23,51 @@ static double activation(uint32_t which, double x) {
     }
 }
 
-static size_t count(const ref_call *c) { return (size_t)c->rows * c->in_cols[0]; }
+/* One element of the result. */
+typedef float element(const ref_call *c, size_t i);
 
-bool ref_glu(const ref_call *c) {
-    const bool clamped = c->op->n[0] == 3;
-    const double alpha = (double)c->op->f[0], limit = (double)c->op->f[1];
-    for (size_t i = 0; i < count(c); i++) {
-        double gate = (double)c->in[0][i], up = (double)c->in[1][i];
-        if (clamped) {
-            gate = gate > limit ? limit : gate;
-            up = up > limit ? limit : up < -limit ? -limit : up;
-            c->out[0][i] = (float)(gate * sigmoid(alpha * gate) * (up + 1.0));
-        } else {
-            c->out[0][i] = (float)(activation(c->op->n[0], gate) * up);
-        }
+static inline bool each(const ref_call *c, element *f) {
+    const size_t cols = c->in_cols[0];
+    for (size_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
+        for (size_t i = t * cols; i < (t + 1) * cols; i++) c->out[0][i] = f(c, i);
     }
     return true;
 }
 
-bool ref_unary(const ref_call *c) {
-    for (size_t i = 0; i < count(c); i++) c->out[0][i] = (float)activation(c->op->n[0], (double)c->in[0][i]);
-    return true;
+static float glu(const ref_call *c, size_t i) {
+    return (float)(activation(c->op->n[0], (double)c->in[0][i]) * (double)c->in[1][i]);
 }
+
+static float clamped_glu(const ref_call *c, size_t i) {
+    const double alpha = (double)c->op->f[0], limit = (double)c->op->f[1], up = (double)c->in[1][i];
+    const double gate = (double)c->in[0][i] > limit ? limit : (double)c->in[0][i];
+    const double clamped = up > limit ? limit : up < -limit ? -limit : up;
+    return (float)(gate * sigmoid(alpha * gate) * (clamped + 1.0));
+}
+
+static float unary(const ref_call *c, size_t i) { return (float)activation(c->op->n[0], (double)c->in[0][i]); }
 
 /* The second operand of add and mul: in1, or w0 for every row. */
 static float second(const ref_call *c, size_t i) {
     return c->in[1] ? c->in[1][i] : ref_vector(c->w[0])[i % c->in_cols[0]];
 }
 
-bool ref_add(const ref_call *c) {
-    for (size_t i = 0; i < count(c); i++) c->out[0][i] = c->in[0][i] + second(c, i);
-    return true;
-}
+static float add(const ref_call *c, size_t i) { return c->in[0][i] + second(c, i); }
+static float mul(const ref_call *c, size_t i) { return c->in[0][i] * second(c, i); }
+static float scale(const ref_call *c, size_t i) { return c->in[0][i] * c->op->f[0]; }
 
-bool ref_mul(const ref_call *c) {
-    for (size_t i = 0; i < count(c); i++) c->out[0][i] = c->in[0][i] * second(c, i);
-    return true;
-}
-
-bool ref_scale(const ref_call *c) {
-    for (size_t i = 0; i < count(c); i++) c->out[0][i] = c->in[0][i] * c->op->f[0];
-    return true;
-}
-
-bool ref_softcap(const ref_call *c) {
+static float softcap(const ref_call *c, size_t i) {
     const double cap = (double)c->op->f[0];
-    for (size_t i = 0; i < count(c); i++) c->out[0][i] = (float)(cap * tanh((double)c->in[0][i] / cap));
-    return true;
+    return (float)(cap * tanh((double)c->in[0][i] / cap));
 }
 
-bool ref_all_reduce(const ref_call *c) { /* one device */
-    memcpy(c->out[0], c->in[0], count(c) * sizeof(float));
-    return true;
-}
+static float same(const ref_call *c, size_t i) { return c->in[0][i]; }
+
+bool ref_glu(const ref_call *c) { return each(c, c->op->n[0] == 3 ? clamped_glu : glu); }
+bool ref_unary(const ref_call *c) { return each(c, unary); }
+bool ref_add(const ref_call *c) { return each(c, add); }
+bool ref_mul(const ref_call *c) { return each(c, mul); }
+bool ref_scale(const ref_call *c) { return each(c, scale); }
+bool ref_softcap(const ref_call *c) { return each(c, softcap); }
+bool ref_all_reduce(const ref_call *c) { return each(c, same); } /* one device */

@@ -34,6 +34,7 @@ bool ref_moe_route(const ref_call *c) {
     double *score = c->program->scratch, *chosen = score + n;
     uint8_t *taken = (uint8_t *)(chosen + k);
     for (size_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         float *weights = c->out[0] + t * k;
         int32_t *ids = (int32_t *)(void *)c->out[1] + t * k;
         for (uint32_t e = 0; e < n; e++) score[e] = (double)c->in[0][t * n + e];
@@ -53,6 +54,7 @@ bool ref_moe_route(const ref_call *c) {
 bool ref_moe_combine(const ref_call *c) {
     const size_t cols = c->in_cols[0], k = c->op->n[0];
     for (size_t t = 0; t < c->step->batch->header->n_tokens; t++) {
+        if (ref_cancelled(c)) return false;
         for (size_t i = 0; i < cols; i++) {
             double sum = 0;
             for (size_t j = t * k; j < (t + 1) * k; j++) sum += (double)c->in[0][j * cols + i] * (double)c->in[1][j];

@@ -7,6 +7,7 @@ bool ref_rms_norm(const ref_call *c) {
     const float *weight = c->w[0] ? ref_vector(c->w[0]) : NULL;
     const uint32_t weight_cols = c->w[0] ? c->w[0]->spec.cols : 1;
     for (size_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         for (uint32_t first = 0; first < cols; first += group) {
             const float *x = c->in[0] + t * cols + first;
             float *out = c->out[0] + t * cols + first;
@@ -26,6 +27,7 @@ bool ref_layer_norm(const ref_call *c) {
     const uint32_t cols = c->in_cols[0];
     const float *weight = ref_vector(c->w[0]), *bias = c->w[1] ? ref_vector(c->w[1]) : NULL;
     for (size_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         const float *x = c->in[0] + t * cols;
         float *out = c->out[0] + t * cols;
         double sum = 0, squares = 0;

@@ -10,6 +10,7 @@ bool ref_rope(const ref_call *c) {
     const double magnitude = frequency[n_pairs];
     memcpy(c->out[0], c->in[0], (size_t)c->rows * cols * sizeof(float)); /* columns that don't turn */
     for (size_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         for (uint32_t i = 0; i < n_pairs; i++) {
             const double angle = (double)c->step->batch->row_position[t] * frequency[i];
             const float cosine = (float)(cos(angle) * magnitude), sine = (float)(sin(angle) * magnitude);

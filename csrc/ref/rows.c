@@ -9,6 +9,7 @@ bool ref_embed(const ref_call *c) {
     const uint32_t hidden = c->out_cols[0];
     const size_t row_bytes = (size_t)hidden / dtype->block_size * dtype->block_bytes;
     for (uint32_t t = 0; t < c->rows; t++) {
+        if (ref_cancelled(c)) return false;
         float *out = c->out[0] + (size_t)t * hidden;
         dtype->dequantize(w->data + (size_t)c->step->batch->tokens[t] * row_bytes, hidden, out);
         for (uint32_t i = 0; i < hidden; i++) out[i] *= c->op->f[0];
@@ -28,6 +29,7 @@ bool ref_pool(const ref_call *c) {
     const size_t cols = c->in_cols[0];
     const rz_batch *batch = c->step->batch;
     for (uint32_t s = 0; s < batch->header->n_seqs; s++) {
+        if (ref_cancelled(c)) return false;
         const uint32_t first = batch->seq_first_row[s], end = batch->seq_first_row[s + 1];
         float *out = c->out[0] + s * cols;
         if (c->op->n[0] != 0) {

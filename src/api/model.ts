@@ -78,8 +78,7 @@ export class Model implements AsyncDisposable {
     const engine = new EngineClient();
     const text = new TextClient(spawnWorker);
     let tables: VocabTables | undefined;
-    const onAbort = (): void =>
-      void engine.kill(new RealizarError("CANCELLED", "loading was aborted by its signal", { cause: signal?.reason }));
+    const onAbort = (): void => void engine.close();
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       const opened = await engine.open(wire, placement, {
@@ -92,6 +91,7 @@ export class Model implements AsyncDisposable {
       return new Model(engine, text, opened, tables!);
     } catch (error) {
       await Promise.all([engine.close(), text.close()]);
+      throwIfAborted(signal);
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);

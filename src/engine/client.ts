@@ -53,7 +53,8 @@ export class EngineClient {
   readonly #port: MessagePort;
   readonly #streams = new Map<number, StreamListener>();
   #opening: Opening | undefined;
-  #opened: OpenedModel | undefined;
+  /** What the Worker has open, told as soon as it is: closed from here when the Worker does not. */
+  #native: { engine: number; libraryPath: string } | undefined;
   #ended: RealizarError | undefined;
   #closing: { promise: Promise<void>; resolve: () => void } | undefined;
   #nextId = 1;
@@ -71,7 +72,6 @@ export class EngineClient {
   async open(source: WireSource, placement: Placement, listener: OpenListener): Promise<OpenedModel> {
     const message = await this.#ask({ type: "open", source, placement }, listener);
     if (message.type !== "opened") throw new RealizarError("INTERNAL", `engine answered open with ${message.type}`);
-    this.#opened = message.model;
     this.#rest();
     return message.model;
   }
@@ -153,6 +153,9 @@ export class EngineClient {
       case "failed":
         this.#take(message.id)?.failed(errorFromWire(message.error));
         return this.#rest();
+      case "engine":
+        this.#native = message;
+        return;
       case "vocab":
         return this.#opening?.listener?.vocab(message.tables);
       case "progress":
@@ -207,9 +210,8 @@ export class EngineClient {
     if (this.#ended !== undefined) return;
     const why = reason instanceof Error ? `: ${reason.message}` : "";
     this.#ended = reason instanceof RealizarError ? reason : new RealizarError("CLOSED", `the model's engine has ended${why}`);
-    if (this.#closing === undefined && this.#opened !== undefined) {
-      openLibrary(this.#opened.libraryPath).native.rz_engine_close(this.#opened.handles.engine);
-    }
+    // After an orderly close the handle is stale already, and this does nothing.
+    if (this.#native !== undefined) openLibrary(this.#native.libraryPath).native.rz_engine_close(this.#native.engine);
     this.#port.close();
     this.#worker.unref();
     this.#settle()?.reject(this.#ended);

@@ -144,7 +144,8 @@ export class EngineLoop {
   /** Keeps the native queue filled, one step ahead. */
   #fill(): void {
     const { scheduler, runner, maxStepTokens } = this.#options;
-    while (this.#flights.length < STEPS_IN_FLIGHT) {
+    // A step that comes after one being cancelled would be lost with it, and the next with that: wait for its end.
+    while (this.#flights.length < STEPS_IN_FLIGHT && !this.#flights.some(({ cancelled }) => cancelled)) {
       const started: Sequence[] = [];
       const shared = [...this.#streams.values()].some(({ sequence }) => sequence.nGenerated > 0);
       const step = scheduler.next(maxStepTokens, this.#chunk.next(shared), started);

@@ -26,6 +26,8 @@ const CONTEXT_DEFAULT = 4096;
 const STEP_TOKENS_MAX = 512;
 const POLL_MS = 5;
 const WRITE_BYTES = 16 << 20;
+/** Pieces of rz_weights_write begin at multiples of this many rows. */
+const WRITE_ROWS = 64;
 
 /** A model that can run. */
 export interface OpenModel {
@@ -112,22 +114,24 @@ export function estimateModel(model: PreparedModel, placement: Placement): Memor
 async function writeWeights(library: Library, weights: number, model: PreparedModel, tick: () => Promise<void>): Promise<void> {
   for (const [i, { source, offset, bytes, rows, nExperts }] of model.table.entries()) {
     const rowBytes = bytes / (rows * nExperts);
-    const piece = Math.max(1, Math.floor(WRITE_BYTES / rowBytes)) * rowBytes;
-    for (let at = 0; at < bytes; at += piece) {
-      const data = await model.files[source]!.source.read(offset + at, Math.min(piece, bytes - at));
+    const piece = Math.max(1, Math.floor(WRITE_BYTES / rowBytes / WRITE_ROWS)) * WRITE_ROWS;
+    for (let row = 0; row < rows * nExperts;) {
+      const n = Math.min(piece, rows - row % rows); // a piece ends with its expert
+      const at = row * rowBytes;
+      const data = await model.files[source]!.source.read(offset + at, n * rowBytes);
       library.check(library.native.rz_weights_write(weights, i + 1, at, data, data.length));
+      row += n;
       await tick();
     }
   }
 }
 
-/** Brings all weights; `tick` is called between polls and may throw to stop. */
+/** Brings all weights. */
 async function loadWeights(
   library: Library,
   engine: number,
   model: PreparedModel,
-  onProgress: (progress: LoadProgress) => void,
-  tick: () => Promise<void>,
+  hooks: OpenHooks,
 ): Promise<number> {
   const files = model.files.flatMap(({ path, size, mtimeNs }) => path === null ? [] : [{ path, size, mtimeNs }]);
   const weights = openWeights(library, engine, model.plan.weightTable, files);
@@ -135,33 +139,38 @@ async function loadWeights(
   const poll = (ms: number): boolean => {
     const ready = library.check(library.native.rz_weights_poll(weights, ms, out)) === 1;
     const progress = readRecord(STRUCTS.rz_progress, out);
-    onProgress({ loadedBytes: progress.done_bytes, totalBytes: progress.total_bytes });
+    hooks.onProgress({ loadedBytes: progress.done_bytes, totalBytes: progress.total_bytes });
     return ready;
   };
   if (files.length === 0) {
     await writeWeights(library, weights, model, async () => {
       poll(0);
-      await tick();
+      await hooks.tick();
     });
   }
-  while (!poll(POLL_MS)) await tick();
+  while (!poll(POLL_MS)) await hooks.tick();
   return weights;
 }
 
+/** What hears of a model being opened. */
+export interface OpenHooks {
+  /** The engine is open: whoever knows its handle can close it from any thread. */
+  onEngine(engine: number, libraryPath: string): void;
+  onProgress(progress: LoadProgress): void;
+  /** Called between polls; may throw to stop. */
+  tick(): Promise<void>;
+}
+
 /** Opens everything; what was opened is closed again when a part fails. */
-export async function openModel(
-  model: PreparedModel,
-  placement: Placement,
-  onProgress: (progress: LoadProgress) => void,
-  tick: () => Promise<void>,
-): Promise<OpenModel> {
+export async function openModel(model: PreparedModel, placement: Placement, hooks: OpenHooks): Promise<OpenModel> {
   const library = openLibrary(placement.libraryPath);
   const engine = openEngine(library, chooseBackend(placement), placement.deviceIndex, placement.threads, isaMax());
   try {
+    hooks.onEngine(engine, library.path);
     const device = engineFacts(library, engine);
     const layout = layOut(model, placement, device.pageTokens);
     const { weightsBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
-    const weights = await loadWeights(library, engine, model, onProgress, tick);
+    const weights = await loadWeights(library, engine, model, hooks);
     const facts = planFacts(model);
     const runner = new NativeRunner(library, { engine, weights }, facts, layout.plan, layout.cache);
     return {

@@ -106,6 +106,7 @@ export interface StepMessage {
 /** E to M. */
 export type FromEngine =
   | { type: "vocab"; tables: VocabTables }
+  | { type: "engine"; engine: number; libraryPath: string }
   | { type: "progress"; loadedBytes: number; totalBytes: number }
   | { type: "opened"; model: OpenedModel }
   | { type: "estimated"; estimate: MemoryEstimate }

@@ -54,11 +54,14 @@ class EngineWorker {
 
   async #openModel(source: WireSource, placement: Placement): Promise<void> {
     const prepared = await prepareModel(source, (vocab) => this.#post({ type: "vocab", tables: vocab.tables }));
-    const tick = async (): Promise<void> => {
-      await new Promise((resolve) => setImmediate(resolve)); // hears close
-      if (this.#closing) throw new RealizarError("CANCELLED", "loading was cancelled");
-    };
-    const model = await openModel(prepared, placement, (progress) => this.#post({ type: "progress", ...progress }), tick);
+    const model = await openModel(prepared, placement, {
+      onEngine: (engine, libraryPath) => this.#post({ type: "engine", engine, libraryPath }),
+      onProgress: (progress) => this.#post({ type: "progress", ...progress }),
+      tick: async () => {
+        await new Promise((resolve) => setImmediate(resolve)); // hears close
+        if (this.#closing) throw new RealizarError("CANCELLED", "loading was cancelled");
+      },
+    });
     const { library, handles, runner, info, facts } = model;
     this.#close = () => void library.native.rz_engine_close(handles.engine);
     const { vocab, sampling } = prepared;
@@ -68,7 +71,7 @@ class EngineWorker {
       contextSize: info.contextSize,
       maxStepTokens: model.maxStepTokens,
       isEog: (token) => vocab.isEog(token),
-      pieces: () => new Detokenizer(vocab),
+      pieces: () => new Detokenizer(vocab, { continues: true }),
       post: (message) => this.#post(message),
       poll: () => receiveMessageOnPort(this.#port)?.message as ToEngine | undefined,
     });

@@ -32,7 +32,6 @@ export class Problems {
 /** A name from a file as it may stand in a message: quoted, control characters escaped, cut when long. */
 export function quoted(name: string): string {
   const short = name.length > 100 ? `${name.slice(0, 100)}...` : name;
-  // deno-lint-ignore no-control-regex
-  const escape = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return `"${short.replace(/[\u0000-\u001f"\\\u007f-\u009f\u2028\u2029]/g, escape)}"`;
+  const escape = (char: string) => `\\u{${char.codePointAt(0)!.toString(16)}}`;
+  return `"${short.replace(/["\\\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, escape)}"`;
 }

@@ -111,7 +111,9 @@ export class ChatTemplate {
 
   /** Parses a template; throws `TEMPLATE` when it is too long or not a template. */
   constructor(source: string) {
-    if (source.length > TEMPLATE_BUDGET.templateLength) over("has more characters than", TEMPLATE_BUDGET.templateLength);
+    if (source.length > TEMPLATE_BUDGET.templateLength) {
+      over("has more characters than", TEMPLATE_BUDGET.templateLength);
+    }
     try {
       this.#program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
     } catch (error) {

@@ -5,9 +5,11 @@ import type { WorkerLike } from "../worker_like.ts";
 import type { FromText, RenderOptions, TextPrompt, TextRequest } from "./messages.ts";
 import type { VocabTables } from "./vocab.ts";
 
-/** Wall time of a request; a longer one is ended together with the Worker. */
-const LIMIT_MS = 1000;
-/** Prompts get a further millisecond for as many characters: a tenth of the speed at which they are encoded. */
+/** Wall time of a chat template, which may do anything; a longer one is ended together with the Worker. */
+const TEMPLATE_LIMIT_MS = 1000;
+/** The same for plain text, whose encoding takes linear time whatever the text: only a starved machine gets here. */
+const TEXT_LIMIT_MS = 10_000;
+/** Both get a further millisecond for as many characters: a tenth of the speed at which they are encoded. */
 const CHARACTERS_PER_MS = 1000;
 /** A Worker that ends this often before it was ready is not started again. */
 const MAX_FAILED_STARTS = 3;
@@ -58,15 +60,17 @@ export class TextClient {
 
   /** Tokens of a prompt. Rejects with `TEMPLATE`, `LIMIT`, `CLOSED`, or `CANCELLED` (cause: the signal's reason). */
   async encode(prompt: TextPrompt, signal?: AbortSignal): Promise<Int32Array<ArrayBuffer>> {
-    const length = prompt.kind === "text" ? prompt.text.length : 0;
-    const answer = await this.#ask({ type: "encode", prompt }, LIMIT_MS + length / CHARACTERS_PER_MS, signal);
+    const limitMs = prompt.kind === "text"
+      ? TEXT_LIMIT_MS + prompt.text.length / CHARACTERS_PER_MS
+      : templateLimit(prompt.messages);
+    const answer = await this.#ask({ type: "encode", prompt }, limitMs, signal);
     if (answer.type !== "encoded") throw unexpected(answer);
     return answer.tokens;
   }
 
   /** What the chat template makes of messages. Rejects like {@linkcode TextClient.encode}. */
   async render(messages: readonly ChatMessage[], options: RenderOptions = {}, signal?: AbortSignal): Promise<string> {
-    const answer = await this.#ask({ type: "render", messages, options }, LIMIT_MS, signal);
+    const answer = await this.#ask({ type: "render", messages, options }, templateLimit(messages), signal);
     if (answer.type !== "rendered") throw unexpected(answer);
     return answer.text;
   }
@@ -118,7 +122,13 @@ export class TextClient {
 
   #start(): void {
     const file = import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js";
-    const worker = this.#spawn(new URL(file, import.meta.url));
+    let worker: WorkerLike;
+    try {
+      worker = this.#spawn(new URL(file, import.meta.url));
+    } catch (error) {
+      void this.#end(cannotStart(error));
+      return;
+    }
     this.#worker = worker;
     this.#ready = false;
     worker.on("message", (message) => {
@@ -173,11 +183,11 @@ export class TextClient {
   /** The Worker ended unasked. */
   #gone(worker: WorkerLike, error: unknown): void {
     if (worker !== this.#worker) return;
-    const why = error instanceof Error ? `: ${error.message}` : "";
     if (!this.#ready && ++this.#failedStarts >= MAX_FAILED_STARTS) {
-      void this.#end(new RealizarError("CLOSED", `the text Worker cannot be started${why}`));
+      void this.#end(cannotStart(error));
       return;
     }
+    const why = error instanceof Error ? `: ${error.message}` : "";
     const pending = this.#current;
     this.#forgetCurrent();
     pending?.reject(new RealizarError("INTERNAL", `the text Worker ended in the middle of a request${why}`));
@@ -194,6 +204,16 @@ export class TextClient {
     for (const each of rejected) each.reject(this.#ended);
     await this.#drop();
   }
+}
+
+function templateLimit(messages: readonly ChatMessage[]): number {
+  const length = messages.reduce((sum, { content }) => sum + (content?.length ?? 0), 0);
+  return TEMPLATE_LIMIT_MS + length / CHARACTERS_PER_MS;
+}
+
+function cannotStart(error: unknown): RealizarError {
+  const why = error instanceof Error ? `: ${error.message}` : "";
+  return new RealizarError("CLOSED", `the text Worker cannot be started${why}`, { cause: error });
 }
 
 function unexpected(answer: FromText): RealizarError {

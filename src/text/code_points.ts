@@ -7,10 +7,11 @@ export type CodePointSet = readonly number[];
 /** One more than the last code point. */
 export const CODE_POINTS = 0x110000;
 
+// deno-fmt-ignore
 const WHITE_SPACE: CodePointSet = [
   0x09, 0x0d, 0x20, 0x20, 0x85, 0x85, 0xa0, 0xa0, 0x1680, 0x1680, 0x2000, 0x200a, 0x2028, 0x2029, 0x202f, 0x202f,
   0x205f, 0x205f, 0x3000, 0x3000,
-]; // deno-fmt-ignore
+];
 
 /** Every code point that is in one of the sets. */
 export function unionOf(sets: readonly CodePointSet[]): CodePointSet {

@@ -82,7 +82,13 @@ function wholeCharacters(bytes: Uint8Array, end: number): number {
   for (let back = 1; back <= 3 && back <= end; back++) {
     const lead = bytes[end - back]!;
     if ((lead & 0xc0) === 0x80) continue;
-    const needed = lead >= 0xf0 && lead <= 0xf4 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 1;
+    const needed = lead >= 0xf0 && lead <= 0xf4
+      ? 4
+      : lead >= 0xe0 && lead < 0xf0
+      ? 3
+      : lead >= 0xc2 && lead < 0xe0
+      ? 2
+      : 1;
     if (needed <= back) return end;
     if (back > 1 && !validSecond(lead, bytes[end - back + 1]!)) return end;
     return end - back;

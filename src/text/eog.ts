@@ -6,6 +6,7 @@ import { TOKEN_TYPE } from "./token_type.ts";
  * Texts of tokens that end a turn or a text in the families in use. Files often name only one of them, and models
  * write the others too. They are control tokens even where a file calls them something else, as llama.cpp has it.
  */
+// deno-fmt-ignore
 const TURN_ENDS = [
   "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", // Llama 3, Granite
   "<|im_end|>", "<|endoftext|>", // ChatML, GPT-2
@@ -15,14 +16,15 @@ const TURN_ENDS = [
   "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "[e~[", // CodeLlama, Kimi, MiniMax
   "<end_of_utterance>", // SmolVLM
   "<｜end▁of▁sentence｜>", // DeepSeek
-]; // deno-fmt-ignore
+];
 
 /** Texts of tokens after which code models go on with another file or repository, or with nothing. */
+// deno-fmt-ignore
 const FILE_ENDS = [
   "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]",
   "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>",
   "<|file_sep|>",
-]; // deno-fmt-ignore
+];
 
 /** Ids found by {@linkcode findEndTokens}. */
 export interface EndTokens {

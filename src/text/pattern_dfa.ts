@@ -43,7 +43,9 @@ function compileSteps(root: PatternNode): { steps: Step[]; sets: CodePointSet[];
       after = add(loop);
       loop.first = compile(node.item, after);
     } else {
-      for (let i = node.min; i < node.max; i++) after = add({ kind: "fork", first: compile(node.item, after), second: next });
+      for (let i = node.min; i < node.max; i++) {
+        after = add({ kind: "fork", first: compile(node.item, after), second: next });
+      }
     }
     for (let i = 0; i < node.min; i++) after = compile(node.item, after);
     return after;
@@ -175,7 +177,10 @@ export function compilePattern(pattern: string): PatternDfa {
         target = states.push(next) - 1;
         ids.set(key, target);
         if (target >= MAX_STATES) {
-          throw new RealizarError("UNSUPPORTED", `a pre-tokenizer pattern needs more than ${MAX_STATES} states: ${pattern}`);
+          throw new RealizarError(
+            "UNSUPPORTED",
+            `a pre-tokenizer pattern needs more than ${MAX_STATES} states: ${pattern}`,
+          );
         }
       }
       rows.push(target * 2 + (ends ? 1 : 0));

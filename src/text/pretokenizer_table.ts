@@ -26,11 +26,13 @@ const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const NOT_WORD = String.raw`[^\r\n\p{L}\p{N}]?`;
 const GPT4O = String.raw`${NOT_WORD}${UPPER}*${LOWER}+${CONTRACTIONS}?|${NOT_WORD}${UPPER}+${LOWER}*${CONTRACTIONS}?` +
   String.raw`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${TAIL}`;
-const TEKKEN = String.raw`${NOT_WORD}${UPPER}*${LOWER}+|${NOT_WORD}${UPPER}+${LOWER}*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${TAIL}`;
+const TEKKEN = String
+  .raw`${NOT_WORD}${UPPER}*${LOWER}+|${NOT_WORD}${UPPER}+${LOWER}*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${TAIL}`;
 const UPPER_NOT_HAN = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]`;
 const LOWER_NOT_HAN = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]`;
 const KIMI = String.raw`[\p{Han}]+|${NOT_WORD}${UPPER_NOT_HAN}*${LOWER_NOT_HAN}+${CONTRACTIONS}?` +
-  String.raw`|${NOT_WORD}${UPPER_NOT_HAN}+${LOWER_NOT_HAN}*${CONTRACTIONS}?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|${TAIL}`;
+  String
+    .raw`|${NOT_WORD}${UPPER_NOT_HAN}+${LOWER_NOT_HAN}*${CONTRACTIONS}?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|${TAIL}`;
 const ASCII_PUNCTUATION = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]";
 const DEEPSEEK3 = String
   .raw`${ASCII_PUNCTUATION}[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|${TAIL}`;
@@ -162,6 +164,8 @@ export function preTokenizerRow(name: string | undefined): PreTokenizerRow {
     );
   }
   const row = byName.get(name);
-  if (row === undefined) throw new RealizarError("UNSUPPORTED", `the pre-tokenizer \`${name}\` (tokenizer.ggml.pre) is not supported`);
+  if (row === undefined) {
+    throw new RealizarError("UNSUPPORTED", `the pre-tokenizer \`${name}\` (tokenizer.ggml.pre) is not supported`);
+  }
   return row;
 }

@@ -27,8 +27,10 @@ const ESCAPED: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "
 /** `repr()` of a string. */
 function quote(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const body = text.replace(/[\\\n\r\t]|[\0-\x1f\x7f]/g, (char) =>
-    ESCAPED[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  const body = Array.from(text, (char) => {
+    const code = char.charCodeAt(0);
+    return ESCAPED[char] ?? (code < 0x20 || code === 0x7f ? `\\x${code.toString(16).padStart(2, "0")}` : char);
+  }).join("");
   return mark + body.replaceAll(mark, `\\${mark}`) + mark;
 }
 
@@ -70,7 +72,9 @@ function strip(text: string, side: string, set: string): string {
 }
 
 /** The text node and arguments of `text.strip(...)`, `lstrip`, `rstrip` or `text | trim(...)`; undefined for others. */
-function stripCall(node: TemplateNode | undefined): { text: TemplateNode; side: string; args: readonly TemplateNode[] } | undefined {
+function stripCall(
+  node: TemplateNode | undefined,
+): { text: TemplateNode; side: string; args: readonly TemplateNode[] } | undefined {
   if (node === undefined) return undefined;
   if (node.type === "CallExpression" && node.callee?.type === "MemberExpression" && node.callee.computed === false) {
     const side = node.callee.property?.value;

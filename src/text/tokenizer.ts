@@ -36,13 +36,25 @@ function wantedTypes(types: readonly number[]): boolean[] {
   return Object.values(TOKEN_TYPE).map((type) => types.includes(type));
 }
 
+/** Appends the tokens of text without special tokens; `first` as in {@linkcode SpmEncoder.encode}. */
+type FragmentEncoder = (bytes: Uint8Array, start: number, end: number, first: boolean, out: TokenBuffer) => void;
+
+function fragmentEncoder({ tables }: Vocab): FragmentEncoder {
+  if (tables.model === "llama") {
+    const spm = new SpmEncoder(tables);
+    return (bytes, start, end, first, out) => spm.encode(bytes, start, end, first, out);
+  }
+  const bpe = new BpeEncoder(tables);
+  return (bytes, start, end, _first, out) => bpe.encode(bytes, start, end, out);
+}
+
 /** A tokenizer. Synchronous; has caches of its own: one per thread, over shared tables. */
 export class Tokenizer {
   readonly vocab: Vocab;
   readonly #matcher: SpecialMatcher;
-  readonly #bpe: BpeEncoder | undefined;
-  readonly #spm: SpmEncoder | undefined;
   readonly #nfc: boolean;
+  /** Made at the first `encode`: a pre-tokenizer takes some milliseconds to build, and who only decodes needs none. */
+  #encode: FragmentEncoder | undefined;
   readonly #utf8 = new TextEncoder();
   readonly #out = new TokenBuffer();
 
@@ -50,8 +62,6 @@ export class Tokenizer {
     const { tables } = vocab;
     this.vocab = vocab;
     this.#matcher = new SpecialMatcher(tables);
-    if (tables.model === "gpt2") this.#bpe = new BpeEncoder(tables);
-    else this.#spm = new SpmEncoder(tables);
     this.#nfc = tables.model === "gpt2" && preTokenizerRow(tables.pre).nfc;
   }
 
@@ -104,18 +114,26 @@ export class Tokenizer {
   }
 
   /** Text between special tokens; `first` as in {@linkcode SpmEncoder.encode}. */
-  #encodeFragment(bytes: Uint8Array, start: number, end: number, first: boolean, removed: Uint8Array | undefined): void {
+  #encodeFragment(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    first: boolean,
+    removed: Uint8Array | undefined,
+  ): void {
     let text = bytes;
     if (removed !== undefined) {
       text = withoutBytes(bytes, start, end, removed);
       [start, end] = [0, text.length];
     }
     if (this.#nfc && !isAscii(text, start, end)) {
-      text = this.#utf8.encode(new TextDecoder("utf-8", { ignoreBOM: true }).decode(text.subarray(start, end)).normalize("NFC"));
+      text = this.#utf8.encode(
+        new TextDecoder("utf-8", { ignoreBOM: true }).decode(text.subarray(start, end)).normalize("NFC"),
+      );
       [start, end] = [0, text.length];
     }
-    if (this.#bpe !== undefined) this.#bpe.encode(text, start, end, this.#out);
-    else this.#spm!.encode(text, start, end, first, this.#out);
+    this.#encode ??= fragmentEncoder(this.vocab);
+    this.#encode(text, start, end, first, this.#out);
   }
 }
 

@@ -20,6 +20,8 @@ class TextService {
   constructor(vocab: Vocab) {
     this.#vocab = vocab;
     this.#tokenizer = new Tokenizer(vocab);
+    // The first text builds the pre-tokenizer; no request should pay for that out of its time.
+    this.#tokenizer.encode("a");
   }
 
   encode(prompt: TextPrompt): Int32Array<ArrayBuffer> {
@@ -44,7 +46,8 @@ class TextService {
     }
     this.#template ??= new ChatTemplate(tables.chatTemplate);
     const { value, mark } = escapeSpecial({ messages, tools: options.tools, variables: options.variables }, tables);
-    const textOf = (id: number | undefined): string | undefined => id === undefined ? undefined : this.#vocab.textOf(id);
+    const textOf = (id: number | undefined): string | undefined =>
+      id === undefined ? undefined : this.#vocab.textOf(id);
     const text = this.#template.render({
       bos_token: textOf(tables.bosId),
       eos_token: textOf(tables.eosId),

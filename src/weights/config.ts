@@ -18,8 +18,9 @@ export interface RopeConfig {
   readonly attnFactor: number;
   /** YaRN: share of extrapolation, 0-1. */
   readonly extFactor: number;
-  /** YaRN: rotations within the original context above which a frequency is left alone, and below which it is scaled. */
+  /** YaRN: frequencies with more rotations than this within the original context are left alone. */
   readonly betaFast: number;
+  /** YaRN: frequencies with fewer rotations than this are scaled. */
   readonly betaSlow: number;
   /** YaRN: factor of ln(factor) in the magnitude (DeepSeek's form); 0 = the published 0.1 ln(factor) + 1. */
   readonly logMultiplier: number;

@@ -4,7 +4,7 @@
  */
 import type { Fields } from "./fields.ts";
 
-/** Key (under the architecture's prefix) and the value that changes nothing; undefined: every value changes something. */
+/** Key, without prefix, and the value that changes nothing; undefined: every value changes something. */
 const NEUTRAL: Readonly<Record<string, number | boolean | undefined>> = {
   "attention.causal": true,
   "attention.clamp_kqv": 0,

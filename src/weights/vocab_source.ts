@@ -4,8 +4,8 @@ import { quoted } from "../format/problems.ts";
 import type { VocabSource } from "../text/vocab.ts";
 
 /**
- * The `tokenizer.*` metadata, its arrays read in place. Throws `KEY_MISSING` (no tokenizer, no tokens), `TYPE` (a key of
- * the wrong type), `UNSUPPORTED` (another kind of tokenizer).
+ * The `tokenizer.*` metadata, its arrays read in place. Throws `KEY_MISSING` (no tokenizer, no tokens), `TYPE` (a key
+ * of the wrong type), `UNSUPPORTED` (another kind of tokenizer).
  */
 export function readVocabSource(metadata: Metadata): VocabSource {
   const key = (name: string): string => `tokenizer.ggml.${name}`;

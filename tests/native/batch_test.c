@@ -261,5 +261,5 @@ int main(void) {
     CHECK(n_good > 40);
     rig_close(&r);
     CHECK(nothing_is_left());
-    return TEST_RESULT("batch_test");
+    return TEST_RESULT("batch");
 }

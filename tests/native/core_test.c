@@ -291,5 +291,5 @@ int main(void) {
     test_failing_allocations();
     test_failing_parts();
     CHECK(nothing_is_left());
-    return TEST_RESULT("core_test");
+    return TEST_RESULT("core");
 }

@@ -31,14 +31,19 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
     if (layout < RZ_N_INT8) {
         const uint32_t blocks = cols / 32;
         rz_xq *xq = aligned_alloc(64, (size_t)n_rows * blocks * sizeof(rz_xq));
-        for (uint32_t r = 0; r < n_rows; r++) k->rows->quantize(x + (size_t)r * cols, cols, xq + r, n_rows);
+        rz_xlow *low = aligned_alloc(64, ((size_t)n_rows * blocks * sizeof(rz_xlow) + 63) / 64 * 64);
+        for (uint32_t r = 0; r < n_rows; r++) /* some rows with fine blocks, some without, some with nothing else */
+            k->rows->quantize(x + (size_t)r * cols, cols, (float)(r % 3) * 1.5f, xq + r, low + r, n_rows);
         for (uint32_t r = 0; r < n_rows; r++) {
             for (uint32_t i = 0; i < cols; i++) {
                 const rz_xq *b = &xq[(size_t)(i / 32) * n_rows + r];
-                used[(size_t)r * cols + i] = (float)b->q[i % 32] * b->scale;
+                const double part = low[(size_t)(i / 32) * n_rows + r].q[i % 32] / 256.0;
+                used[(size_t)r * cols + i] = (float)((b->q[i % 32] + part) * (double)b->scale);
+                CHECK_NEAR(used[(size_t)r * cols + i], x[(size_t)r * cols + i], b->scale * (b->is_fine ? 0.004 : 0.501));
             }
         }
-        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, xq, n_rows, n_rows, blocks, c, tile_stride);
+        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, xq, low, n_rows, n_rows, blocks, c,
+                                tile_stride);
         rz_panel *panels = aligned_alloc(64, RZ_PANEL_BLOCKS * sizeof(rz_panel));
         memset(panels, 0, RZ_PANEL_BLOCKS * sizeof(rz_panel));
         for (uint32_t t = 0; t < tiles; t++) {
@@ -47,12 +52,12 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
                 for (uint32_t h = 0; h < 2 && 2 * t + h < stripes; h++)
                     k->int8->unpack[layout](f->t.data + (2 * t + h) * stripe_bytes, blocks, b, n, panels, h);
                 const uint8_t *next[2] = {f->t.data, f->t.data};
-                k->int8->panel[layout](panels, xq + (size_t)b * n_rows, n_rows, n_rows, n,
+                k->int8->panel[layout](panels, xq + (size_t)b * n_rows, low + (size_t)b * n_rows, n_rows, n_rows, n,
                                        by_panel + t * tile_stride, next, 64);
             }
         }
         free(panels);
-        free(xq);
+        free(xq), free(low);
         for (uint32_t r = 0; r < n_rows; r++)
             for (uint32_t i = 0; i < rows; i++) {
                 const size_t at = i / 32 * tile_stride + 32 * r + i % 32;
@@ -96,14 +101,15 @@ static void test_products(const rz_cpu_kernels *k) {
 static void test_not_finite(const rz_cpu_kernels *k) {
     float x[128];
     rz_xq q[4];
+    rz_xlow low[4];
     for (int inf = 0; inf < 2; inf++) {
         random_floats(x, 128, 1);
         x[70] = inf ? -INFINITY : NAN;
-        k->rows->quantize(x, 128, q, 1);
+        k->rows->quantize(x, 128, 4, q, low, 1);
         for (int b = 0; b < 4; b++) CHECK(isnan(q[b].scale) == (b == 2) && isnan(q[b].sum) == (b == 2));
     }
     memset(x, 0, sizeof x);
-    k->rows->quantize(x, 128, q, 1);
+    k->rows->quantize(x, 128, 4, q, low, 1);
     CHECK(q[0].scale == 0 && q[3].sum == 0 && q[1].q[5] == 0);
 }
 

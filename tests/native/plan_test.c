@@ -273,6 +273,7 @@ static void put(builder *b, const bad *x) {
 
 static void test_bad(void) {
     static builder b;
+    rz_plan_free(&ir);
     for (size_t i = 0; i < sizeof bads / sizeof bads[0]; i++) {
         const bad *x = &bads[i];
         if (x->zoo)
@@ -306,6 +307,7 @@ static void test_bad(void) {
 /* What one changed field cannot do. */
 static void test_bad_structure(void) {
     static builder b;
+    rz_plan_free(&ir);
     uint32_t n = 0;
     build_llama(&b, RZ_F32);
     uint8_t *bytes = plan_bytes(&b, &n);
@@ -391,6 +393,7 @@ static void test_flips(void) {
         }
         CHECK(accepted < n * 8); /* file numbers, offsets, factors and numbers may be anything */
         CHECK(rz_plan_read(bytes, n, NULL, &ir) == RZ_OK);
+        rz_plan_free(&ir);
         free(bytes);
     }
 }

@@ -232,5 +232,5 @@ int main(void) {
     test_pages();
     test_rows();
     CHECK(nothing_is_left());
-    return TEST_RESULT("step_test");
+    return TEST_RESULT("step");
 }

@@ -1,5 +1,10 @@
 /* threads_test.c - several threads at once: closes under running work and waiting calls, and a storm of everything. */
+#define _GNU_SOURCE 1 /* fork */
 #include "core_fixture.h"
+#if !defined(_WIN32)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 static rz_thread threads[8];
 
@@ -238,16 +243,42 @@ static void test_racing_closes(void) {
     }
 }
 
+/* The child of a fork has no driver: every call says so, none waits. */
+static void test_fork(void) {
+#if !defined(_WIN32)
+    rig r;
+    CHECK(rig_open(&r) == 0);
+    const int32_t t = submit_decode(&r, 0, 0, 1, 0, 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        result out;
+        rz_stats stats;
+        const rz_engine_options options = fake_options();
+        const int32_t forked = -RZ_E_FORKED;
+        const bool told = rz_step_wait(r.engine, (uint32_t)t, WAIT_MS, (uint8_t *)&out, sizeof out) == forked &&
+                          rz_engine_close(r.engine) == forked && rz_engine_open(&options) == forked &&
+                          rz_plan_close(r.plan) == forked && rz_library_stats(&stats, sizeof stats) == forked &&
+                          rz_abi_version() == RZ_ABI_VERSION && rz_error_read(NULL, 0) == 0;
+        _exit(told ? 42 : 1);
+    }
+    int status = 0;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    CHECK(token_of(&r, t) == 2);
+    rig_close(&r);
+#endif
+}
+
 int main(void) {
     test_close_under(CLOSE_PLAN);
     test_close_under(CLOSE_CACHE);
     test_close_under(CLOSE_WEIGHTS);
     test_close_under(CLOSE_ENGINE);
     test_told_later();
+    test_fork();
     test_poll_closed();
     test_storm(false);
     test_storm(true);
     test_racing_closes();
     CHECK(nothing_is_left());
-    return TEST_RESULT("threads_test");
+    return TEST_RESULT("threads");
 }

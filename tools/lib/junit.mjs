@@ -22,13 +22,14 @@ function parseCase(attributes, body) {
   const fullName = attribute(attributes, "name");
   const skip = SKIPPED.exec(fullName);
   const name = skip === null ? fullName : fullName.slice(0, skip.index);
+  const seconds = Number(attribute(attributes, "time"));
   const failure = /<(?:failure|error)\b([^>]*)>?([\s\S]*?)(?:<\/(?:failure|error)>|$)/.exec(body);
   if (failure !== null) {
     const text = unescape(failure[2]).trim();
-    return { name, state: "failed", message: text || attribute(failure[1], "message") };
+    return { name, state: "failed", message: text || attribute(failure[1], "message"), seconds };
   }
-  if (body.includes("<skipped")) return { name, state: "skipped", message: skip?.[1] ?? "no reason given" };
-  return { name, state: "passed", message: "" };
+  if (body.includes("<skipped")) return { name, state: "skipped", message: skip?.[1] ?? "no reason given", seconds };
+  return { name, state: "passed", message: "", seconds };
 }
 
 /** The test cases of a report, or undefined when it was not written: the runtime crashed. */

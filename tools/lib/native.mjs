@@ -16,7 +16,7 @@ const BUILDS = {
   tests: {
     steps: ["install", "layout", "sources"],
     inputs: ["csrc", "cuda", "build.zig", "tools/pins.json", "tests/native"],
-    outputs: ["lib/librealizar.so", "lib/librealizar_test.so", "sources.json"],
+    outputs: ["lib/librealizar.so", "lib/librealizar_test.so", "bin/abi_layout", "sources.json"],
   },
 };
 

@@ -41,11 +41,11 @@ function heartbeat(title, watch) {
  * Runs `command` with `args`; resolves to its output (stdout and stderr together), rejects with a StepError that ends
  * with `remedy`.
  * @param {{ title: string, command: string, args: string[], remedy: string, env?: Record<string, string>,
- *   cwd?: string, watch?: string, show?: boolean }} options  watch: a folder whose size shows the progress;
- *   show: pass the output through as it comes, without a heartbeat
+ *   cwd?: string, watch?: string, show?: boolean, quiet?: boolean }} options  watch: a folder whose size shows the
+ *   progress; show: pass the output through as it comes, without a heartbeat; quiet: tell only a failure
  */
-export function step({ title, command, args, remedy, env, cwd, watch, show }) {
-  const done = show ? () => {} : heartbeat(title, watch);
+export function step({ title, command, args, remedy, env, cwd, watch, show, quiet }) {
+  const done = show || quiet ? () => {} : heartbeat(title, watch);
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,

@@ -8,7 +8,9 @@ import { readReport } from "./junit.mjs";
 import { inRoot, ROOT, TOOLS } from "./paths.mjs";
 
 const TEST_TIMEOUT_MS = 120_000;
-const SUITE_TIMEOUT_MS = 480_000;
+const SLOW_TEST_S = 5;
+const SIGNALS = ["SIGINT", "SIGTERM"];
+const SUITE_TIMEOUT_MS = 900_000;
 
 /** Every test file. */
 export function testFiles() {
@@ -41,16 +43,23 @@ function run(command, args) {
     const child = spawn(command, args, { cwd: ROOT, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
     let output = "";
     let timedOut = false;
+    const killGroup = () => process.kill(-child.pid, "SIGKILL"); // also what the tests have started
+    const interrupted = () => {
+      killGroup();
+      process.exit(130);
+    };
+    for (const signal of SIGNALS) process.once(signal, interrupted);
     const take = (chunk) => output = (output + chunk).slice(-64 * 1024);
     child.stdout.setEncoding("utf8").on("data", take);
     child.stderr.setEncoding("utf8").on("data", take);
     const timer = setTimeout(() => {
       timedOut = true;
-      process.kill(-child.pid, "SIGKILL"); // the group: also what the tests have started
+      killGroup();
     }, SUITE_TIMEOUT_MS);
     child.on("error", (error) => resolve({ how: `could not be started (${error.message})`, output }));
     child.on("close", (code, signal) => {
       clearTimeout(timer);
+      for (const signal of SIGNALS) process.removeListener(signal, interrupted);
       const ended = signal === null ? `ended with status ${code}` : `was ended by ${signal}`;
       resolve({ code, how: timedOut ? `took more than ${SUITE_TIMEOUT_MS / 1000} s` : ended, output });
     });
@@ -68,6 +77,8 @@ function tell(runtime, cases, seconds) {
   for (const [reason, names] of skipped) {
     for (const name of names) console.log(`${runtime}: skipped ${name} (${reason})`);
   }
+  const slow = cases.filter((c) => c.seconds > SLOW_TEST_S).sort((a, b) => b.seconds - a.seconds).slice(0, 5);
+  for (const { name, seconds: took } of slow) console.error(`${runtime}: slow: ${took.toFixed(1)} s, ${name}`);
   const count = (state) => cases.filter((c) => c.state === state).length;
   console.error(`${runtime}: ${seconds} s`);
   console.log(`${runtime}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped`);
@@ -91,7 +102,7 @@ export async function runSuite(runtime, files) {
     const broken = cases.length === 0 || (code !== 0 && !cases.some((c) => c.state === "failed"));
     if (broken) {
       const message = `${runtime} ${how} and left ${cases.length} results. Its last output:\n${output.slice(-6000)}`;
-      cases.push({ name: `${runtime} itself`, state: "failed", message });
+      cases.push({ name: `${runtime} itself`, state: "failed", message, seconds: 0 });
     }
     const ok = tell(runtime, cases, Math.round((performance.now() - started) / 1000));
     return { ok, cases };

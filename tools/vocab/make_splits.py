@@ -53,11 +53,7 @@ PIPELINES = {
     "llama-bpe": [split(LLAMA3)],
     "qwen2": [split(QWEN2)],
     "qwen35": [
-        split(
-            CONTRACTIONS
-            + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|"
-            + TAIL
-        )
+        split(CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + TAIL)
     ],
     "gpt-4o": [
         split(
@@ -107,9 +103,7 @@ PIPELINES = {
             + r"|\s*[\r\n]|\s+(?!\S)|\s+"
         )
     ],
-    "seed-coder": [
-        split(CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + TAIL)
-    ],
+    "seed-coder": [split(CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + TAIL)],
     "exaone-moe": [
         split(
             CONTRACTIONS

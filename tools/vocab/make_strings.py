@@ -39,25 +39,84 @@ PROSE = [
 CODE = [
     "def f(x):\n    return [i**2 for i in range(x) if i % 3 == 0]\n\n\nclass A(B):\n\tpass\n",
     "for (let i = 0; i < n; i++) { sum += a[i] ?? 0; } // comment\r\n",
-    "#include <stdio.h>\nint main(void) { printf(\"%d\\n\", 0x1F); return 0; }\n",
+    '#include <stdio.h>\nint main(void) { printf("%d\\n", 0x1F); return 0; }\n',
     "SELECT * FROM users WHERE id >= 100 AND name LIKE '%O''Brien%';",
     "<html><body class=\"x\">&nbsp;<a href='https://example.com/a?b=c&d=%20#e'>link</a></body></html>",
-    "{\"key\": [1, 2.5e-10, null, true], \"nested\": {\"a\": \"\\u00e9\"}}",
+    '{"key": [1, 2.5e-10, null, true], "nested": {"a": "\\u00e9"}}',
     "git commit -m \"fix: don't crash\" && ./run.sh --flag=value | grep -v '^#' > out.txt 2>&1",
     "\\begin{equation} \\int_0^\\infty e^{-x^2} dx = \\frac{\\sqrt{\\pi}}{2} \\end{equation}",
     "if (a && b || !c) a ^= b << 3 >>> 2; x = y ? z : w;",
     "import numpy as np\nnp.zeros((3,4))[..., None] @ W.T  # matmul",
 ]
 EMOJI = "😀😂🤣😊🥰👍🏽👩‍👩‍👧‍👦🏳️‍🌈🇩🇪🇫🇷1️⃣❤️✨🚀🎉©®™☺︎⌚️🫠🩷"
-SPACES = [" ", "  ", "   ", "\t", "\n", "\r\n", "\r", "\u00a0", "\u3000", "\u2003", "\u2028", "\u0085", "\u200b", "\ufeff", "\v", "\f"]
+SPACES = [
+    " ",
+    "  ",
+    "   ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\r",
+    "\u00a0",
+    "\u3000",
+    "\u2003",
+    "\u2028",
+    "\u0085",
+    "\u200b",
+    "\ufeff",
+    "\v",
+    "\f",
+]
 PUNCTUATION = list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«»“”‘’…—–·•、。「」！？：；（）￥€£§¶†‡№")
-NUMBERS = ["0", "1", "12", "123", "1234", "12345", "3.14159", "1,000,000", "2024-11-24", "12:34:56", "0xdeadbeef", "1e-5", "²³¹½¼", "Ⅷ", "१२३", "１２３", "٣٤٥", "一二三", "⑩", "൰"]
+NUMBERS = [
+    "0",
+    "1",
+    "12",
+    "123",
+    "1234",
+    "12345",
+    "3.14159",
+    "1,000,000",
+    "2024-11-24",
+    "12:34:56",
+    "0xdeadbeef",
+    "1e-5",
+    "²³¹½¼",
+    "Ⅷ",
+    "१२३",
+    "１２３",
+    "٣٤٥",
+    "一二三",
+    "⑩",
+    "൰",
+]
 MARKS = "\u0301\u0300\u0308\u0323\u0327\u0345\u064b\u05b0\u093c\u1161\u11a8\u20e3\ufe0f\u200d\u0344\u0958"
 RANGES = [
-    (0x00, 0x7F), (0x00, 0x1F), (0x80, 0xFF), (0x100, 0x24F), (0x250, 0x2FF), (0x300, 0x36F), (0x370, 0x52F),
-    (0x530, 0x7FF), (0x900, 0xDFF), (0xE00, 0x1FFF), (0x2000, 0x2BFF), (0x2C00, 0x2E7F), (0x3000, 0x33FF),
-    (0x4E00, 0x9FFF), (0xA000, 0xABFF), (0xAC00, 0xD7FF), (0xE000, 0xE0FF), (0xF900, 0xFFFF), (0x10000, 0x107FF),
-    (0x10800, 0x16FFF), (0x1D000, 0x1DFFF), (0x1F000, 0x1FAFF), (0x20000, 0x2FFFF), (0xE0000, 0xE01FF), (0x10FF00, 0x10FFFF),
+    (0x00, 0x7F),
+    (0x00, 0x1F),
+    (0x80, 0xFF),
+    (0x100, 0x24F),
+    (0x250, 0x2FF),
+    (0x300, 0x36F),
+    (0x370, 0x52F),
+    (0x530, 0x7FF),
+    (0x900, 0xDFF),
+    (0xE00, 0x1FFF),
+    (0x2000, 0x2BFF),
+    (0x2C00, 0x2E7F),
+    (0x3000, 0x33FF),
+    (0x4E00, 0x9FFF),
+    (0xA000, 0xABFF),
+    (0xAC00, 0xD7FF),
+    (0xE000, 0xE0FF),
+    (0xF900, 0xFFFF),
+    (0x10000, 0x107FF),
+    (0x10800, 0x16FFF),
+    (0x1D000, 0x1DFFF),
+    (0x1F000, 0x1FAFF),
+    (0x20000, 0x2FFFF),
+    (0xE0000, 0xE01FF),
+    (0x10FF00, 0x10FFFF),
 ]
 
 
@@ -123,7 +182,26 @@ def part(rng: random.Random) -> str:
 
 def strings() -> list[str]:
     rng = random.Random(SEED)
-    result = ["", " ", "  ", "a", "\n", *PROSE, *CODE, *NUMBERS, *SPACES, *PUNCTUATION, EMOJI, "<0x0A>", "a▁b", " ▁x", "▁ y", "<s>", "</s>", "<unk>"]
+    result = [
+        "",
+        " ",
+        "  ",
+        "a",
+        "\n",
+        *PROSE,
+        *CODE,
+        *NUMBERS,
+        *SPACES,
+        *PUNCTUATION,
+        EMOJI,
+        "<0x0A>",
+        "a▁b",
+        " ▁x",
+        "▁ y",
+        "<s>",
+        "</s>",
+        "<unk>",
+    ]
     # Each special token alone, between words, and between spaces.
     for k in range(16):
         result += [chr(0xF8F0 + k), f"a{chr(0xF8F0 + k)}b", f"x {chr(0xF8F0 + k)} y\n"]

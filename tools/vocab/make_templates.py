@@ -39,7 +39,11 @@ CONVERSATIONS = [
     {"messages": [SYSTEM, USER, ANSWER, {"role": "user", "content": "  spaces around \n"}]},
     {"messages": [USER, ANSWER], "add_generation_prompt": False},
     {"messages": [{"role": "user", "content": ""}]},
-    {"messages": [{"role": "user", "content": "a\r\nb\tc\u00a0d\u2028e {{ x }} {% y %} \\n \"q\" 'r' <|im_end|> </s>"}]},
+    {
+        "messages": [
+            {"role": "user", "content": "a\r\nb\tc\u00a0d\u2028e {{ x }} {% y %} \\n \"q\" 'r' <|im_end|> </s>"}
+        ]
+    },
     {"messages": [USER, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nYes."}, USER]},
     {"messages": [USER], "enable_thinking": False},
     {"messages": [USER], "tools": TOOLS},
@@ -78,7 +82,11 @@ def case(template: str, variables: dict, tokens: dict) -> dict:
             tools=variables.get("tools"),
             chat_template=template,
             add_generation_prompt=variables.get("add_generation_prompt", True),
-            **{key: value for key, value in variables.items() if key not in ("messages", "tools", "add_generation_prompt")},
+            **{
+                key: value
+                for key, value in variables.items()
+                if key not in ("messages", "tools", "add_generation_prompt")
+            },
             **tokens,
         )
         return {"variables": variables, "text": rendered[0]}
@@ -99,11 +107,15 @@ def main(vocabularies: str, model: str) -> None:
         if "chat_template" not in config:
             continue
         tokens = special_tokens(config)
-        cases = [case(config["chat_template"], {**each, "date_string": "24 Nov 2026"}, tokens) for each in CONVERSATIONS]
+        cases = [
+            case(config["chat_template"], {**each, "date_string": "24 Nov 2026"}, tokens) for each in CONVERSATIONS
+        ]
         groups.append({"vocabulary": path.parts[-3].removeprefix("tokenizer-"), "tokens": tokens, "cases": cases})
     template = GGUFReader(model).fields["tokenizer.chat_template"].contents()
     tokens = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
-    groups.append({"vocabulary": "smollm2", "tokens": tokens, "cases": [case(template, each, tokens) for each in CONVERSATIONS]})
+    groups.append(
+        {"vocabulary": "smollm2", "tokens": tokens, "cases": [case(template, each, tokens) for each in CONVERSATIONS]}
+    )
     for template in OWN:
         cases = [case(template, each, {"bos_token": "<s>"}) for each in (CONVERSATIONS[0], CONVERSATIONS[3])]
         groups.append({"template": template, "tokens": {"bos_token": "<s>"}, "cases": cases})

@@ -68,30 +68,48 @@ static void layer_norm(const float *x, const float *w, const float *b, uint32_t 
     }
 }
 
-static void quantize(const float *x, uint32_t n, rz_xq *q, size_t q_rows) {
-    typedef int8_t i8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias));
-    for (uint32_t k = 0; k < n; k += 32, x += 32, q += q_rows) {
-        const f32v a = load_f(x), b = load_f(x + 16);
+typedef int8_t i8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias));
+
+/* 16 numbers as integers. Adding 1.5 * 2^23 rounds to the nearest, ties to even: the low bits. */
+AI i32v round_i(f32v x) { return (i32v)(x + 12582912.0f) - 0x4b400000; }
+
+/* 16 numbers (x / scale) into q, and the rest of them times 256 into low; *less and *less_low become minus their sums. */
+AI void split(f32v x, int8_t *q, int8_t *low, bool is_fine, int32_t *less, int32_t *less_low) {
+    const i32v whole = round_i(x);
+    i32v part = splat_i(0);
+    if (is_fine) {
+        part = round_i((x - to_float(whole)) * 256.0f);
+        part = part > 127 ? splat_i(127) : part;
+        part = part < -127 ? splat_i(-127) : part;
+    }
+    *(i8x16 *)q = __builtin_convertvector(whole, i8x16);
+    *(i8x16 *)low = __builtin_convertvector(part, i8x16);
+    *less = -__builtin_reduce_add(whole);
+    *less_low = is_fine ? -__builtin_reduce_add(part) : 0;
+}
+
+static void quantize(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *low, size_t q_rows) {
+    f32v a = splat(0), b = splat(0);
+    for (uint32_t k = 0; k < n; k += 32) {
+        a = fma_f(load_f(x + k), load_f(x + k), a);
+        b = fma_f(load_f(x + k + 16), load_f(x + k + 16), b);
+    }
+    const float fine = over * sqrtf(sum_f(a + b) / (float)n);
+    for (uint32_t k = 0; k < n; k += 32, x += 32, q += q_rows, low += q_rows) {
+        const f32v u = load_f(x), v = load_f(x + 16);
         /* As integers NaN > infinity > all numbers, so the largest magnitude tells them too. */
-        const u32v bits_a = (u32v)a & 0x7fffffffu, bits_b = (u32v)b & 0x7fffffffu;
-        const uint32_t top_bits = __builtin_reduce_max(bits_a > bits_b ? bits_a : bits_b);
+        const u32v bits_u = (u32v)u & 0x7fffffffu, bits_v = (u32v)v & 0x7fffffffu;
+        const uint32_t top_bits = __builtin_reduce_max(bits_u > bits_v ? bits_u : bits_v);
         float top;
         memcpy(&top, &top_bits, 4);
-        const bool finite = top_bits < 0x7f800000u;
-        const float inverse = finite && top > 1e-30f ? 127.0f / top : 0.0f;
-        const float scale = !finite ? NAN : top > 1e-30f ? top / 127.0f : 0.0f;
-        /* Adding 1.5 * 2^23 rounds to the nearest integer, ties to even: the low bits. */
-        const i32v qa = finite ? (i32v)(a * inverse + 12582912.0f) - 0x4b400000 : splat_i(0);
-        const i32v qb = finite ? (i32v)(b * inverse + 12582912.0f) - 0x4b400000 : splat_i(0);
-        *(i8x16 *)q->q = __builtin_convertvector(qa, i8x16);
-        *(i8x16 *)(q->q + 16) = __builtin_convertvector(qb, i8x16);
-        const int32_t sum_a = __builtin_reduce_add(qa), sum_b = __builtin_reduce_add(qb);
-        q->scale = scale;
-        q->sum = scale * (float)(sum_a + sum_b);
-        q->sum32[0] = -32 * sum_a;
-        q->sum32[1] = -32 * sum_b;
-        q->sum8 = -8 * (sum_a + sum_b);
-        q->sum128 = -128 * (sum_a + sum_b);
+        const bool is_finite = top_bits < 0x7f800000u, is_zero = !(is_finite && top > 1e-30f);
+        const float inverse = is_zero ? 0.0f : 127.0f / top;
+        q->is_fine = !is_zero && top > fine;
+        q->scale = !is_finite ? NAN : is_zero ? 0.0f : top / 127.0f;
+        split(is_finite ? u * inverse : splat(0), q->q, low->q, q->is_fine, &q->less[0], &q->less_low[0]);
+        split(is_finite ? v * inverse : splat(0), q->q + 16, low->q + 16, q->is_fine, &q->less[1], &q->less_low[1]);
+        q->less[2] = q->less[0] + q->less[1];
+        q->sum = q->scale * (-(float)q->less[2] - (float)(q->less_low[0] + q->less_low[1]) * 0x1p-8f);
     }
 }
 

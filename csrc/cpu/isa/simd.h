@@ -167,16 +167,14 @@ typedef struct dot_sum {
     i16v narrow;
 } dot_sum;
 
-/* Where the weights' offset is taken off. For 8 bits AVX2, dot-product NEON and plain C look at weights as signed. */
+/* 1: dot_line takes weights of 8 bits as signed (their top bit is flipped), so there is no offset to take off. */
 #if defined(__AVX512VNNI__) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define RZ_CPU_SIGNED8 0
 #else
 #define RZ_CPU_SIGNED8 1
 #endif
 
-AI dot_sum dot_start(int32_t offset, const int BITS) {
-    return (dot_sum){.wide = splat_i(RZ_CPU_SIGNED8 && BITS == 8 ? 0 : offset), .narrow = (i16v)0};
-}
+AI dot_sum dot_start(i32v start) { return (dot_sum){.wide = start, .narrow = (i16v)0}; }
 
 /* Adds line `line` of a run: bytes [row * 4 + j] of w times x4[j]. */
 AI void dot_line(dot_sum *s, u8v w, const int8_t *x4, const uint32_t line, const int BITS) {

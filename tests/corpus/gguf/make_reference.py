@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/corpus/gguf/reference: small files made by PyPI `gguf` (0.17 or later), and what its reader says of them.
+"""Writes tests/corpus/gguf/reference: small files made by PyPI `gguf` (0.19), and what its reader says of them.
 
     python3 tests/corpus/gguf/make_reference.py
 

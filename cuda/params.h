@@ -1,0 +1,180 @@
+/* params.h - internal: what host and kernels say to each other. C and CUDA read it alike: explicit sizes, pointers as
+ * 64-bit addresses on the device, no hidden padding. */
+#ifndef RZ_CUDA_PARAMS_H
+#define RZ_CUDA_PARAMS_H
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define RZC_PTR(type) type *
+#else
+#define RZC_PTR(type) uint64_t
+#endif
+
+/* Weight formats on the device: 0-13 are GGUF rows as they lie in the file (the order of RZC_FORMATS in backend.c); the
+ * last four are records of 16 rows x 256 columns, [row tile][column tile] (dequant.cuh). */
+#define RZC_FORMATS(X)                                                                                                \
+    X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)   \
+    X(IQ4_XS) X(R_Q4_K) X(R_Q6_K) X(R_Q8_0) X(R_BF16)
+typedef enum rzc_format {
+#define RZC_FORMAT_ENUM(name) RZC_##name,
+    RZC_FORMATS(RZC_FORMAT_ENUM)
+#undef RZC_FORMAT_ENUM
+    RZC_N_FORMATS
+} rzc_format;
+
+/* A matrix (or the matrices of all experts, one after another) on the device. */
+typedef struct rzc_matrix {
+    RZC_PTR(const uint8_t) data;
+    uint64_t row_bytes; /* of one row of 256-column records or GGUF blocks */
+    uint32_t format, rows, cols, reserved;
+} rzc_matrix;
+
+#define RZC_GROUPS 8
+
+/* One cache group. A page: for each layer the keys of its tokens [page_tokens][k_cols], then their values. */
+typedef struct rzc_group {
+    RZC_PTR(uint8_t) data;
+    uint64_t page_bytes;
+    uint32_t page_shift; /* log2 of page_tokens */
+    uint32_t k_bytes, v_bytes; /* of one token in one layer */
+    uint32_t k_dtype, v_dtype; /* ggml numbers: F32, F16, Q8_0 */
+    uint32_t reserved;
+} rzc_group;
+
+/* What changes from step to step and is not an array; written by the host before each step. */
+typedef struct rzc_head {
+    RZC_PTR(const uint32_t) pages; /* page tables of all sequences */
+    uint32_t n_tokens, n_seqs, n_rows, n_groups;
+    uint32_t reserved[2];
+    rzc_group groups[RZC_GROUPS];
+} rzc_head;
+
+/* Where a program finds its step: fixed addresses. */
+typedef struct rzc_step {
+    RZC_PTR(const rzc_head) head;
+    RZC_PTR(const int32_t) tokens;         /* [T] */
+    RZC_PTR(const uint32_t) row_seq;       /* [T] */
+    RZC_PTR(const uint32_t) row_position;  /* [T] */
+    RZC_PTR(const uint32_t) seq_first_row; /* [S + 1] */
+    RZC_PTR(const uint32_t) seq_n_past;    /* [S] */
+    RZC_PTR(const uint32_t) seq_pages;     /* [S][8] first entry of each group's table in head->pages */
+    RZC_PTR(const uint32_t) rows;          /* [R] */
+} rzc_step;
+
+typedef struct rzc_embed {
+    rzc_step step;
+    rzc_matrix w;
+    RZC_PTR(float) out;
+    uint32_t n_rows;
+    float factor;
+} rzc_embed;
+
+/* y[t][n] = f(sum_k w[n][k] x[t][k] + bias[n]): matmul, headMatmul, logits, moeMatmul. */
+typedef struct rzc_product {
+    rzc_matrix w;
+    RZC_PTR(const float) x;
+    RZC_PTR(float) y;
+    RZC_PTR(const float) bias;  /* NULL = none */
+    RZC_PTR(const float) add;   /* [n_rows][ldy] added last, NULL = none */
+    RZC_PTR(const int32_t) ids; /* moe: expert of row t, NULL = no experts */
+    uint32_t n_rows, ldx, ldy;
+    uint32_t n_out;     /* rows of w that count: of one expert, of all heads */
+    uint32_t head_rows; /* > 0: rows of w a head; head h reads columns h * cols of x */
+    uint32_t x_div;     /* moe: row t reads row t / x_div of x */
+    float factor, cap;  /* factor * y, then cap * tanh(y / cap) unless cap is 0 */
+} rzc_product;
+
+typedef struct rzc_norm {
+    RZC_PTR(const float) x;
+    RZC_PTR(float) y;
+    RZC_PTR(const float) weight, bias; /* NULL = none */
+    uint32_t n_rows, cols, group, weight_cols;
+    float eps;
+    uint32_t is_layer_norm;
+} rzc_norm;
+
+typedef struct rzc_rope {
+    rzc_step step;
+    RZC_PTR(const float) x;
+    RZC_PTR(float) y;
+    RZC_PTR(const double) frequency; /* [n_pairs] and the magnitude */
+    uint32_t n_rows, cols, head_cols, n_pairs, adjacent, reserved;
+} rzc_rope;
+
+typedef struct rzc_kv_write {
+    rzc_step step;
+    RZC_PTR(const float) k;
+    RZC_PTR(const float) v;
+    uint32_t n_rows, group, layer, k_cols, v_cols, reserved;
+} rzc_kv_write;
+
+typedef struct rzc_attention {
+    rzc_step step;
+    RZC_PTR(const float) q;
+    RZC_PTR(const float) k; /* of the batch, when not cached */
+    RZC_PTR(const float) v;
+    RZC_PTR(float) out;
+    RZC_PTR(const float) sinks;
+    RZC_PTR(float) parts; /* split attention: [row][head][split][v_cols + 2] */
+    RZC_PTR(uint32_t) arrivals;
+    uint32_t n_rows, group, layer, n_heads, n_kv_heads, k_cols, v_cols, cached, window, n_splits;
+    float scale, cap;
+} rzc_attention;
+
+typedef struct rzc_elementwise {
+    RZC_PTR(const float) a;
+    RZC_PTR(const float) b; /* NULL: vector w, or no second operand */
+    RZC_PTR(const float) w;
+    RZC_PTR(float) y;
+    uint64_t n;
+    uint32_t cols, what; /* RZC_EW_* */
+    float f0, f1;
+} rzc_elementwise;
+enum { RZC_EW_ADD = 0, RZC_EW_MUL, RZC_EW_SCALE, RZC_EW_SOFTCAP, RZC_EW_COPY, RZC_EW_GLU = 16, RZC_EW_UNARY = 32 };
+
+typedef struct rzc_moe_route {
+    RZC_PTR(const float) logits;
+    RZC_PTR(const float) bias;
+    RZC_PTR(float) weights;
+    RZC_PTR(int32_t) ids;
+    uint32_t n_rows, n_experts, k, gating, normalize;
+    float factor;
+} rzc_moe_route;
+
+typedef struct rzc_moe_combine {
+    RZC_PTR(const float) x;
+    RZC_PTR(const float) weights;
+    RZC_PTR(float) y;
+    uint32_t n_rows, cols, k, reserved;
+} rzc_moe_combine;
+
+typedef struct rzc_rows_op {
+    rzc_step step;
+    RZC_PTR(const float) x;
+    RZC_PTR(float) y;
+    uint32_t n_rows, cols;
+    uint32_t what; /* 0 selectRows; 1 + n0 of pool */
+    uint32_t reserved;
+} rzc_rows_op;
+
+typedef struct rzc_repack {
+    RZC_PTR(const uint8_t) from; /* n_rows rows in file format */
+    RZC_PTR(uint8_t) to;         /* the record of the first of them */
+    uint64_t row_bytes;
+    uint32_t n_tiles_k, n_row_tiles;
+} rzc_repack;
+
+typedef struct rzc_read {
+    rzc_matrix w;
+    RZC_PTR(float) out; /* columns first_col ... + n_cols of one row */
+    uint64_t row;
+    uint32_t first_col, n_cols;
+} rzc_read;
+
+typedef struct rzc_argmax {
+    RZC_PTR(const float) logits;
+    RZC_PTR(float) out; /* [n_rows][4]: id (bits), largest, log of the sum of exponents relative to it, not finite */
+    uint32_t n_rows, vocab;
+} rzc_argmax;
+
+#endif
