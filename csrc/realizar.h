@@ -326,6 +326,8 @@ typedef struct rz_cache_options {
     rz_cache_group groups[8];
 } rz_cache_options;
 
+/* Allocates all pages. Returns a cache; -ARG, -UNSUPPORTED (a KV dtype the backend does not know), -OOM_HOST,
+ * -OOM_DEVICE. */
 RZ_API int32_t rz_cache_open(uint32_t engine, const rz_cache_options *options);
 
 /* Copies one page out or in, in queue order (after all steps submitted so far, for which it waits). The bytes are

@@ -50,12 +50,14 @@ export interface RealizarErrorOptions {
  * what was found and what was expected.
  */
 export class RealizarError extends Error {
+  /** Always `RealizarError`. */
   override readonly name = "RealizarError";
   /** The stable code. */
   readonly code: ErrorCode;
   /** Every problem found; the message alone when there is just one. */
   readonly problems: readonly string[];
 
+  /** `message` is one line; `options.problems` lists all of several. */
   constructor(code: ErrorCode, message: string, options: RealizarErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;

@@ -13,5 +13,5 @@
  * @module
  */
 export { Model } from "./api/model.ts";
-export { type ErrorCode, RealizarError, type RealizarErrorOptions } from "./errors.ts";
+export { ERROR_CODES, type ErrorCode, RealizarError, type RealizarErrorOptions } from "./errors.ts";
 export type * from "./types.ts";

@@ -1,6 +1,6 @@
 /** Every public interface of the library. */
 
-/** Where a model's bytes come from: a path, bytes, or a Blob. The other forms are typed and answer `UNSUPPORTED` so far. */
+/** Where a model's bytes come from: a path, bytes, or a Blob. The other forms answer `UNSUPPORTED` so far. */
 export type ModelSource = string | URL | Blob | Uint8Array | ReadableStream<Uint8Array>;
 
 /** What runs the model. `auto` takes the best device that is usable here. */
@@ -104,7 +104,9 @@ export type Prompt = string | readonly number[] | Int32Array | readonly ChatMess
 
 /** A token and its natural-log probability before temperature and filters. */
 export interface TokenLogprob {
+  /** Id of the token. */
   token: number;
+  /** Natural logarithm of its probability. */
   logprob: number;
 }
 
@@ -118,6 +120,7 @@ export interface PartLogprob extends TokenLogprob {
 export interface GenerationPart {
   /** Always valid Unicode; may be empty while a character or a possible stop string is incomplete. */
   text: string;
+  /** Ids of the tokens; without the one that ends a text. */
   tokens: number[];
   /** One entry a token, when asked for. */
   logprobs?: PartLogprob[];
@@ -128,9 +131,11 @@ export type FinishReason = "stop" | "length" | "abort";
 
 /** Token counts of a generation. */
 export interface Usage {
+  /** Tokens of the whole prompt. */
   promptTokens: number;
   /** Prompt tokens whose keys and values were still in the cache. */
   cachedTokens: number;
+  /** Tokens made; without the one that ends a text. */
   completionTokens: number;
 }
 
@@ -150,15 +155,21 @@ export interface Timings {
 
 /** What a finished generation was. */
 export interface GenerationResult {
+  /** The whole text. */
   text: string;
+  /** Its tokens. */
   tokens: number[];
+  /** Why it ended. */
   finishReason: FinishReason;
   /** The stop string that was found; absent when the model ended by itself. */
   stop?: string;
   /** The seed that was used. */
   seed: number;
+  /** One entry a token, when asked for. */
   logprobs?: PartLogprob[];
+  /** Token counts. */
   usage: Usage;
+  /** How long it took. */
   timings: Timings;
 }
 
@@ -179,6 +190,7 @@ export interface Generation extends AsyncIterable<GenerationPart>, AsyncDisposab
 
 /** A conversation: history is kept and the common prefix is not computed again. */
 export interface Chat {
+  /** Messages so far, the system message first. An answer is added with its question, when it has ended. */
   readonly history: readonly ChatMessage[];
   /** Answers a user's message. `BUSY` while an answer runs. */
   send(content: string, options?: GenerateOptions): Generation;
@@ -194,20 +206,29 @@ export interface ChatOptions extends GenerateOptions {
 
 /** What a model is. */
 export interface ModelInfo {
+  /** `general.architecture` of the file. */
   architecture: string;
   /** `general.name` of the file, or undefined. */
   name: string | undefined;
+  /** What runs it, e.g. a processor's name. */
   device: string;
+  /** Layers. */
   nLayers: number;
+  /** Columns of the residual stream. */
   hiddenSize: number;
+  /** Query heads of a layer. */
   nHeads: number;
+  /** Key and value heads of a layer. */
   nKvHeads: number;
+  /** Columns of a head. */
   headDim: number;
+  /** Tokens of the vocabulary. */
   vocabSize: number;
   /** Weights in all. */
   nParameters: number;
   /** Bytes of the file's tensors, by dtype name. */
   dtypes: Readonly<Record<string, number>>;
+  /** Bytes of the model's files. */
   fileBytes: number;
   /** Weight bytes, as stored, that a decode step reads. */
   readBytesPerToken: number;
@@ -215,27 +236,39 @@ export interface ModelInfo {
   contextLength: number;
   /** Context of each sequence here. */
   contextSize: number;
+  /** Sequences that can run at once. */
   maxSequences: number;
+  /** Element type of the KV cache. */
   kvDtype: KvDtype;
   /** Bytes on the device. */
   weightsBytes: number;
+  /** Bytes of the KV cache. */
   kvBytes: number;
+  /** Bytes of activations and buffers. */
   scratchBytes: number;
-  /** Whether the file has a chat template that parses. */
+  /** Whether the file has a chat template. */
   hasChatTemplate: boolean;
 }
 
 /** Bytes a model would take, before loading it. */
 export interface MemoryEstimate {
+  /** What would run it. */
   device: string;
+  /** Bytes of the weights in their final layout. */
   weightsBytes: number;
+  /** Bytes of the KV cache for all sequences. */
   kvBytes: number;
+  /** Bytes of activations and buffers. */
   scratchBytes: number;
+  /** The sum of the three. */
   totalBytes: number;
+  /** Tokens of context of each sequence. */
   contextSize: number;
+  /** Sequences that can run at once. */
   maxSequences: number;
   /** Native memory free now. */
   freeBytes: number;
+  /** Whether `totalBytes` is free now. */
   fits: boolean;
 }
 
@@ -254,6 +287,7 @@ export interface SessionOptions {
 export interface Session extends Disposable {
   /** Tokens so far. */
   readonly length: number;
+  /** Tokens it can hold. */
   readonly contextSize: number;
   /**
    * Computes tokens and returns the logits after the last: `[vocabSize]`, into `out` when given. With `all`, logits
@@ -264,8 +298,11 @@ export interface Session extends Disposable {
   rewind(n: number): void;
   /** A second session that starts as a copy of this one. */
   fork(): Session;
+  /** Token ids of a text. */
   tokenize(text: string, options?: TokenizeOptions): Int32Array;
+  /** Text of token ids. */
   detokenize(tokens: ArrayLike<number>): string;
+  /** Frees its plan and cache. May be called again. */
   close(): void;
 }
 
@@ -275,6 +312,7 @@ export interface TokenizeOptions {
   special?: boolean | undefined;
   /** Put BOS (and EOS) where the file asks for it; default true. */
   addSpecial?: boolean | undefined;
+  /** Aborting rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
 }
 
@@ -282,6 +320,8 @@ export interface TokenizeOptions {
 export interface TemplateOptions {
   /** Open the assistant's turn; default true. */
   addGenerationPrompt?: boolean | undefined;
+  /** `UNSUPPORTED` so far. */
   tools?: readonly unknown[] | undefined;
+  /** Aborting rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
 }

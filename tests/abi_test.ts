@@ -37,10 +37,12 @@ function exportsOf(path: string): string[] {
 /** `struct name size`, `field struct.name offset`, `enum NAME value`, as the C compiler has them. */
 function compiled(): Map<string, number> {
   const out = execFileSync(inRoot("zig-out/bin/abi_layout"), { encoding: "utf8" });
-  return new Map(out.trim().split("\n").map((line) => {
-    const [kind, name, value] = line.split(" ");
-    return [`${kind} ${name}`, Number(value)] as const;
-  }));
+  return new Map(
+    out.trim().split("\n").map((line) => {
+      const [kind, name, value] = line.split(" ");
+      return [`${kind} ${name}`, Number(value)] as const;
+    }),
+  );
 }
 
 const [plain, testOnly] = header.split("#ifdef RZ_TEST") as [string, string];
@@ -101,13 +103,27 @@ test("abi: a batch is laid out as the C compiler has its records", () => {
       { slot: 2, nPast: 17, tokens: [100, -1], pages: [[8, 9]] },
       { slot: 3, nPast: 0, tokens: [200], pages: [[10]] },
     ],
-    outs: [{ row: 2, mode: 5, sampling: { ...sampling, bias: [[42, -1.5]] }, penaltyFrom: 13, drawPosition: 14, target: 15 }],
+    outs: [{
+      row: 2,
+      mode: 5,
+      sampling: { ...sampling, bias: [[42, -1.5]] },
+      penaltyFrom: 13,
+      drawPosition: 14,
+      target: 15,
+    }],
   });
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const u32 = (offset: number): number => view.getUint32(offset, true);
   const head = (field: string): number => u32(at(`field rz_batch_header.${field}`));
   assertEquals(["flags", "n_seqs", "n_tokens", "n_outs", "n_pages", "n_copies", "n_bias", "after"].map(head), [
-    1, 2, 3, 1, 3, 1, 1, 9,
+    1,
+    2,
+    3,
+    1,
+    3,
+    1,
+    1,
+    9,
   ]);
   assertEquals(head("bytes"), bytes.length);
   const copyAt = at("struct rz_batch_header"), seqAt = copyAt + at("struct rz_batch_copy");
@@ -120,9 +136,12 @@ test("abi: a batch is laid out as the C compiler has its records", () => {
   assertEquals([0, 4, 8].map((i) => u32(pagesAt + i)), [8, 9, 10]);
   assertEquals([0, 4, 8].map((i) => view.getInt32(tokensAt + i, true)), [100, -1, 200]);
   const out = (field: string): number => outAt + at(`field rz_batch_out.${field}`);
-  assertEquals(["row", "mode", "top_k", "penalty_from", "seed_lo", "seed_hi", "target", "bias_n", "draw_position"].map((f) =>
-    u32(out(f))
-  ), [2, 5, 7, 13, 11, 12, 15, 1, 14]);
+  assertEquals(
+    ["row", "mode", "top_k", "penalty_from", "seed_lo", "seed_hi", "target", "bias_n", "draw_position"].map((f) =>
+      u32(out(f))
+    ),
+    [2, 5, 7, 13, 11, 12, 15, 1, 14],
+  );
   assertEquals([view.getFloat32(out("temperature"), true), view.getFloat32(out("top_p"), true)], [0.5, 0.25]);
   assertEquals([view.getUint16(out("n_top"), true), view.getUint16(out("n_draft"), true)], [3, 0]);
   const biasAt = outAt + at("struct rz_batch_out");
@@ -144,7 +163,13 @@ test("abi: a result is read where the C compiler puts it", () => {
   view.setUint32(second + c.get("field rz_result_out.n_top")!, 1, true);
   view.setUint32(headerBytes + 2 * outBytes + 8, 31, true);
   view.setFloat32(headerBytes + 2 * outBytes + 12, -0.25, true);
-  assertEquals([reader.nOuts, reader.deviceUs, reader.token(1), reader.flags(1), reader.logprob(1)], [2, 77, -1, 2, -0.5]);
+  assertEquals([reader.nOuts, reader.deviceUs, reader.token(1), reader.flags(1), reader.logprob(1)], [
+    2,
+    77,
+    -1,
+    2,
+    -0.5,
+  ]);
   assertEquals(reader.top(1), [{ token: 31, logprob: -0.25 }]);
 });
 

@@ -47,16 +47,22 @@ test("generate: many at once give what each gives alone", () =>
   withModel(async (model) => {
     const prompts = Array.from({ length: 9 }, (_, k) => PROMPT.map((token) => (token * (k + 3)) % 280));
     const alone: number[][] = [];
-    for (const prompt of prompts) alone.push((await model.generate(prompt, { ...GREEDY, maxTokens: 10 }).result()).tokens);
+    for (const prompt of prompts) {
+      alone.push((await model.generate(prompt, { ...GREEDY, maxTokens: 10 }).result()).tokens);
+    }
     await withModel(async (fresh) => {
-      const together = await Promise.all(prompts.map((prompt) => fresh.generate(prompt, { ...GREEDY, maxTokens: 10 }).result()));
+      const together = await Promise.all(
+        prompts.map((prompt) => fresh.generate(prompt, { ...GREEDY, maxTokens: 10 }).result()),
+      );
       assertEquals(together.map((result) => result.tokens), alone);
     });
   }));
 
 test("generate: a seed repeats a random text, another seed gives another one", () =>
   withModel(async (model) => {
-    const draw = (seed: number) => model.generate(PROMPT, { temperature: 2, topK: 0, topP: 1, minP: 0, seed, maxTokens: 16, ignoreEos: true }).result();
+    const draw = (seed: number) =>
+      model.generate(PROMPT, { temperature: 2, topK: 0, topP: 1, minP: 0, seed, maxTokens: 16, ignoreEos: true })
+        .result();
     const [one, same, other] = [await draw(7), await draw(7), await draw(8)];
     assertEquals(one.tokens, same.tokens);
     assertEquals(one.seed, 7);
@@ -159,7 +165,8 @@ test("generate: log-probabilities sum to one over the whole vocabulary, the gree
 test("generate: a bias forbids tokens, and forbidding all is an error of that generation", () =>
   withModel(async (model) => {
     const { tokens } = await model.generate(PROMPT, { ...GREEDY, maxTokens: 1 }).result();
-    const other = await model.generate(PROMPT, { ...GREEDY, maxTokens: 1, logitBias: { [tokens[0]!]: -Infinity } }).result();
+    const other = await model.generate(PROMPT, { ...GREEDY, maxTokens: 1, logitBias: { [tokens[0]!]: -Infinity } })
+      .result();
     assertNotEquals(other.tokens, tokens);
     const all = Object.fromEntries(Array.from({ length: model.info.vocabSize }, (_, i) => [i, -Infinity]));
     await refused("ARG", model.generate(PROMPT, { logitBias: all }).result());

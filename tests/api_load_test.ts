@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Model, type ModelSource } from "../src/mod.ts";
 import { RealizarError } from "../src/errors.ts";
-import { inRoot, leakCheck, test, tempFolder } from "./support.ts";
+import { inRoot, leakCheck, tempFolder, test } from "./support.ts";
 import { tinyGguf } from "./tiny_gguf.ts";
 
 const bytes = tinyGguf({ seed: 3 });

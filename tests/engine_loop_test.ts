@@ -187,7 +187,7 @@ test("loop: a cancelled neighbour does not change a stream, also when its step i
   assertEquals(told(posted, 2).tokens, [9, 10, 11, 12, 13]);
 });
 
-test("loop: a request that comes while a cancelled step is still in the queue is not lost in a chain of lost steps", () => {
+test("loop: a request that comes while a cancelled step is in the queue is not lost in a chain of lost steps", () => {
   const { loop, posted, device, inbox } = setUp(1);
   let waits = 0;
   device.chains = true;

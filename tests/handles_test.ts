@@ -77,7 +77,9 @@ test("handles: stale, doubly closed, foreign and invented ones are HANDLE", asyn
     () => native.rz_step_cancel(engine, 0),
   ];
   for (const call of calls) assertEquals(codeOf(() => check(call())), "HANDLE");
-  for (const id of [0, 1, 0x7fffffff, 0xffffffff]) assertEquals(codeOf(() => check(native.rz_engine_close(id))), "HANDLE");
+  for (const id of [0, 1, 0x7fffffff, 0xffffffff]) {
+    assertEquals(codeOf(() => check(native.rz_engine_close(id))), "HANDLE");
+  }
   const again = await openAll("ref");
   assert(again.engine !== engine, "a closed id does not come back at once");
   assertEquals(codeOf(() => check(native.rz_weights_close(again.engine))), "HANDLE", "an engine is no weights");
@@ -105,12 +107,14 @@ test("handles: whatever the order of closing, everything is freed", async () => 
 
 test("handles: closing plan, cache, weights or engine while a step runs cancels it", async () => {
   const { native, check } = testLibrary();
-  for (const close of [
-    (o: Opened) => native.rz_plan_close(o.runner.plan),
-    (o: Opened) => native.rz_cache_close(o.runner.cache),
-    (o: Opened) => native.rz_weights_close(o.weights),
-    (o: Opened) => native.rz_engine_close(o.engine),
-  ]) {
+  for (
+    const close of [
+      (o: Opened) => native.rz_plan_close(o.runner.plan),
+      (o: Opened) => native.rz_cache_close(o.runner.cache),
+      (o: Opened) => native.rz_weights_close(o.weights),
+      (o: Opened) => native.rz_engine_close(o.engine),
+    ]
+  ) {
     const opened = await openAll("ref");
     check(native.rz_test_hold(20_000));
     const ticket = opened.runner.submit(batch());
@@ -150,9 +154,12 @@ test("handles: a step's result is told once, and a buffer that is too small lose
   const { engine, runner } = await openAll("ref");
   const ticket = runner.submit(batch());
   const small = new Uint8Array(16), result = new Uint8Array(4096);
-  assertEquals(codeOf(() => {
-    for (;;) if (check(native.rz_step_wait(engine, ticket, 1000, small, small.length)) > 0) return;
-  }), "ARG");
+  assertEquals(
+    codeOf(() => {
+      for (;;) if (check(native.rz_step_wait(engine, ticket, 1000, small, small.length)) > 0) return;
+    }),
+    "ARG",
+  );
   assert(check(native.rz_step_wait(engine, ticket, 1000, result, result.length)) > 0);
   assertEquals(codeOf(() => check(native.rz_step_wait(engine, ticket, 0, result, result.length))), "ARG");
   check(native.rz_engine_close(engine));

@@ -53,7 +53,7 @@ test("close in the middle of a step ends it", async () => {
   assertEquals((await generation.result()).finishReason, "abort");
 });
 
-test("a Worker terminated in the middle of a step: its streams fail with CLOSED, everything native is closed", async () => {
+test("a Worker terminated in the middle of a step: its streams fail, everything native is closed", async () => {
   const client = new EngineClient();
   const placement = checkPlacement(ON_TEST_LIBRARY);
   await client.open({ kind: "bytes", bytes }, placement, { vocab() {}, progress() {} });
@@ -76,10 +76,16 @@ test("a Worker terminated in the middle of a step: its streams fail with CLOSED,
 
 /** Runs a script under this runtime; resolves with status, signal and output. */
 function runScript(path: string): Promise<{ status: number | string; output: string }> {
-  const args = { bun: ["run", path], deno: ["run", "-A", "--no-check", path], node: ["--no-warnings", path] }[runtime()];
+  const args =
+    { bun: ["run", path], deno: ["run", "-A", "--no-check", path], node: ["--no-warnings", path] }[runtime()];
   return new Promise((resolve) =>
-    execFile(process.execPath, args, { cwd: inRoot(), timeout: 60_000 }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : error.code ?? error.signal ?? "?", output: stdout + stderr }))
+    execFile(
+      process.execPath,
+      args,
+      { cwd: inRoot(), timeout: 60_000 },
+      (error, stdout, stderr) =>
+        resolve({ status: error === null ? 0 : error.code ?? error.signal ?? "?", output: stdout + stderr }),
+    )
   );
 }
 
@@ -95,9 +101,12 @@ test("a process that exits in the middle of a step exits as it says", async () =
   using folder = tempFolder();
   const path = inRoot("tests", `.exit_${process.pid}.ts`);
   try {
-    writeFileSync(path, script(`testLibrary().native.rz_test_hold(${HOLD_MS});
+    writeFileSync(
+      path,
+      script(`testLibrary().native.rz_test_hold(${HOLD_MS});
 model.generate([1, 2, 3]);
-setTimeout(() => process.exit(7), 200);`));
+setTimeout(() => process.exit(7), 200);`),
+    );
     assertEquals((await runScript(path)).status, 7, folder.path);
   } finally {
     (await import("node:fs")).rmSync(path, { force: true });
@@ -107,8 +116,11 @@ setTimeout(() => process.exit(7), 200);`));
 test("a process with a model and nothing to do ends by itself, also when the model was not closed", async () => {
   const path = inRoot("tests", `.idle_${process.pid}.ts`);
   try {
-    writeFileSync(path, script(`const { text } = await model.generate([1, 2, 3], { maxTokens: 3 }).result();
-console.log("done", text.length >= 0);`));
+    writeFileSync(
+      path,
+      script(`const { text } = await model.generate([1, 2, 3], { maxTokens: 3 }).result();
+console.log("done", text.length >= 0);`),
+    );
     const { status, output } = await runScript(path);
     assertEquals(status, 0, output);
     assert(output.includes("done true"), output);
@@ -117,7 +129,7 @@ console.log("done", text.length >= 0);`));
   }
 });
 
-test("an allocation that fails, at each n: loading rejects with OOM_HOST, nothing is left, the next one works", async () => {
+test("an allocation that fails: loading rejects with OOM_HOST, nothing is left, the next one works", async () => {
   const { native, check } = testLibrary();
   const nLoads = 6; // every n is tried natively in handles_test; here the way through the Workers
   for (let i = 0; i < nLoads; i++) {

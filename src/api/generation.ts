@@ -67,20 +67,31 @@ export class RunningGeneration implements Generation, StreamListener {
       else this.#id = this.#source.client.submit(request, this);
     } catch (error) {
       if (this.#cancelled.signal.aborted) this.#finishEarly();
-      else this.failed(error instanceof RealizarError ? error : new RealizarError("INTERNAL", String(error), { cause: error }));
+      else {this.failed(
+          error instanceof RealizarError ? error : new RealizarError("INTERNAL", String(error), { cause: error }),
+        );}
     }
   }
 
   /** Cancelled before the engine heard of it. */
   #finishEarly(): void {
-    this.ended("abort", undefined, { promptTokens: this.#promptTokens, cachedTokens: 0, completionTokens: 0 }, NO_TIMINGS);
+    this.ended(
+      "abort",
+      undefined,
+      { promptTokens: this.#promptTokens, cachedTokens: 0, completionTokens: 0 },
+      NO_TIMINGS,
+    );
   }
 
   started(cachedTokens: number): void {
     this.#cachedTokens = cachedTokens;
   }
 
-  step(text: string, tokens: number[], logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined): void {
+  step(
+    text: string,
+    tokens: number[],
+    logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined,
+  ): void {
     this.#text += text;
     this.#tokens.push(...tokens);
     const part: GenerationPart = { text, tokens };

@@ -116,8 +116,8 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says, special
-   * tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong is told by
+   * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says,
+   * special tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong is told by
    * the generation: its iteration throws and its result rejects.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
@@ -150,7 +150,11 @@ export class Model implements AsyncDisposable {
     this.#checkOpen();
     throwIfAborted(options.signal);
     if (options.tools !== undefined) throw new RealizarError("UNSUPPORTED", "tools: not supported yet");
-    return await this.#text.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true }, options.signal);
+    return await this.#text.render(
+      messages,
+      { addGenerationPrompt: options.addGenerationPrompt ?? true },
+      options.signal,
+    );
   }
 
   /** A sequence driven synchronously in this thread. Model.close() closes it too. */
@@ -159,7 +163,10 @@ export class Model implements AsyncDisposable {
     const { info } = this.#opened;
     const contextSize = checkNumber("contextSize", options.contextSize) ?? info.contextSize;
     if (contextSize > info.contextLength) {
-      throw new RealizarError("ARG", `contextSize: got ${contextSize}, the model was made for at most ${info.contextLength}`);
+      throw new RealizarError(
+        "ARG",
+        `contextSize: got ${contextSize}, the model was made for at most ${info.contextLength}`,
+      );
     }
     const maxTokens = Math.min(checkNumber("maxBatch", options.maxBatch) ?? SESSION_BATCH, contextSize);
     const library = openLibrary(this.#opened.libraryPath);
@@ -183,6 +190,7 @@ export class Model implements AsyncDisposable {
     await Promise.all([this.#engine.close(), this.#text.close()]);
   }
 
+  /** {@linkcode Model.close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -207,7 +215,12 @@ export class Model implements AsyncDisposable {
 
   async #encode(prompt: Prompt, options: GenerateOptions, signal: AbortSignal): Promise<Int32Array> {
     if (typeof prompt === "string") {
-      return await this.#text.encode({ kind: "text", text: prompt, special: options.special ?? false, addSpecial: true }, signal);
+      return await this.#text.encode({
+        kind: "text",
+        text: prompt,
+        special: options.special ?? false,
+        addSpecial: true,
+      }, signal);
     }
     if (prompt.length === 0) throw new RealizarError("ARG", "prompt: got an empty list, expected tokens or messages");
     if (isMessages(prompt)) return await this.#text.encode({ kind: "messages", messages: prompt }, signal);

@@ -77,13 +77,17 @@ export function checkPlacement(options: PlacementOptions): Placement {
 /** A source as it can be posted to the engine Worker. */
 export function checkSource(source: ModelSource): WireSource {
   if (typeof source === "string") {
-    if (source.startsWith("hf:")) throw new RealizarError("UNSUPPORTED", `${source}: hf: sources are not supported yet`);
+    if (source.startsWith("hf:")) {
+      throw new RealizarError("UNSUPPORTED", `${source}: hf: sources are not supported yet`);
+    }
     if (source === "") refuse("source", source, "a path");
     return { kind: "path", path: source };
   }
   if (source instanceof Uint8Array) return { kind: "bytes", bytes: source };
   if (source instanceof Blob) return { kind: "blob", blob: source };
-  if (source instanceof URL) throw new RealizarError("UNSUPPORTED", `${source.href}: URL sources are not supported yet`);
+  if (source instanceof URL) {
+    throw new RealizarError("UNSUPPORTED", `${source.href}: URL sources are not supported yet`);
+  }
   if (source instanceof ReadableStream) {
     throw new RealizarError("UNSUPPORTED", "ReadableStream sources are not supported yet");
   }

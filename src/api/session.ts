@@ -1,4 +1,4 @@
-/** The synchronous core: one sequence in the caller's own thread, with its own plan and cache over a model's weights. */
+/** The synchronous core: one sequence in the caller's own thread, its own plan and cache over a model's weights. */
 import { type BatchOut, BatchWriter, NO_SAMPLING, OUT_MODES } from "../engine/batch.ts";
 import { type CacheSizes, NativeRunner, type PlanSizes } from "../engine/native_model.ts";
 import type { OpenedModel } from "../engine/protocol.ts";

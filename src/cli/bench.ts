@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Model } from "../api/model.ts";
 import type { GenerationResult } from "../types.ts";
-import { type Command, type Flags, HELP_FLAG, type Flag, listFlag, numberFlag, print } from "./command.ts";
+import { type Command, type Flag, type Flags, HELP_FLAG, listFlag, numberFlag, print } from "./command.ts";
 import { measureDevice } from "./measure_device.ts";
 import { loadModel, PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
 
@@ -68,7 +68,11 @@ async function batch(model: Model, width: number, n: number): Promise<number> {
 }
 
 /** One untimed run, then `reps` timed ones. */
-async function repeat(test: string, reps: number, once: () => Promise<number>): Promise<Omit<Row, "gb_s" | "share_of_bandwidth">> {
+async function repeat(
+  test: string,
+  reps: number,
+  once: () => Promise<number>,
+): Promise<Omit<Row, "gb_s" | "share_of_bandwidth">> {
   await once();
   const rates: number[] = [];
   for (let i = 0; i < reps; i++) rates.push(await once());
@@ -103,10 +107,14 @@ async function bench([path]: string[], flags: Flags): Promise<number> {
     const full: Row = { ...row, gb_s: gbs, share_of_bandwidth: gbs === null ? null : gbs / bandwidth };
     await print(flags["json"] === true ? `${JSON.stringify({ ...full, ...common })}\n` : line(full));
   };
-  if (flags["json"] !== true) await print(`${common.model}, ${common.dtype}, ${info.device}, read ${bandwidth.toFixed(1)} GB/s\n`);
+  if (flags["json"] !== true) {
+    await print(`${common.model}, ${common.dtype}, ${info.device}, read ${bandwidth.toFixed(1)} GB/s\n`);
+  }
   for (const n of pp) await tell(await repeat(`pp${n}`, reps, () => prefill(model, n)), 0);
   for (const depth of depths) {
-    for (const n of tg) await tell(await repeat(`tg${n}${depth === 0 ? "" : `@${depth}`}`, reps, () => decode(model, n, depth)), 1);
+    for (const n of tg) {
+      await tell(await repeat(`tg${n}${depth === 0 ? "" : `@${depth}`}`, reps, () => decode(model, n, depth)), 1);
+    }
   }
   for (const width of widths) await tell(await repeat(`b${width}`, reps, () => batch(model, width, 64)), 1 / width);
   return 0;

@@ -61,7 +61,9 @@ export function listFlag(flags: Flags, name: string): number[] | undefined {
 /** Arguments and flags of a command; throws {@linkcode UsageError}. */
 export function parse(command: Command, argv: string[]): { args: string[]; flags: Flags } {
   const options = Object.fromEntries(
-    Object.entries(command.flags).map(([name, { type, short }]) => [name, short === undefined ? { type } : { type, short }]),
+    Object.entries(command.flags).map((
+      [name, { type, short }],
+    ) => [name, short === undefined ? { type } : { type, short }]),
   );
   let parsed: { values: object; positionals: string[] };
   try {

@@ -21,8 +21,12 @@ function report(): Record<string, unknown> {
 function lines(value: unknown, indent: string): string[] {
   if (typeof value !== "object" || value === null) return [`${indent}${String(value)}`];
   return Object.entries(value).flatMap(([key, inner]) => {
-    if (typeof inner !== "object" || inner === null) return [`${indent}${key}: ${inner === null ? "not set" : String(inner)}`];
-    if (Array.isArray(inner) && inner.every((one) => typeof one !== "object")) return [`${indent}${key}: ${inner.join(", ")}`];
+    if (typeof inner !== "object" || inner === null) {
+      return [`${indent}${key}: ${inner === null ? "not set" : String(inner)}`];
+    }
+    if (Array.isArray(inner) && inner.every((one) => typeof one !== "object")) {
+      return [`${indent}${key}: ${inner.join(", ")}`];
+    }
     return [`${indent}${Array.isArray(value) ? "-" : `${key}:`}`, ...lines(inner, `${indent}  `)];
   });
 }

@@ -1,6 +1,6 @@
 /** `realizar inspect`: what a file is, without loading it: metadata, tensors, proof, plan, memory. */
 import { Model } from "../api/model.ts";
-import { prepareModel, type PreparedModel } from "../engine/prepare.ts";
+import { type PreparedModel, prepareModel } from "../engine/prepare.ts";
 import { listPlan } from "../plan/listing.ts";
 import { type Command, type Flags, HELP_FLAG, JSON_FLAG, print } from "./command.ts";
 import { PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
@@ -30,7 +30,13 @@ function facts({ file, config, table }: PreparedModel): Record<string, unknown> 
     dtypes,
     config,
     metadata,
-    tensors: file.tensors.map(({ name, dtype, dims, bytes, offset }) => ({ name, dtype: dtype?.name, dims, bytes, offset })),
+    tensors: file.tensors.map(({ name, dtype, dims, bytes, offset }) => ({
+      name,
+      dtype: dtype?.name,
+      dims,
+      bytes,
+      offset,
+    })),
   };
 }
 
@@ -47,12 +53,19 @@ function describeModel(model: PreparedModel): string {
     ["architecture", model.config.architecture],
     ["name", model.config.name ?? "-"],
     ["parameters", `${(Number(told["parameters"]) / 1e6).toFixed(1)} M`],
-    ["tensors", Object.entries(told["dtypes"] as Record<string, { tensors: number; bytes: number }>)
-      .map(([dtype, { tensors, bytes }]) => `${tensors} ${dtype} (${(bytes / 1e6).toFixed(1)} MB)`).join(", ")],
+    [
+      "tensors",
+      Object.entries(told["dtypes"] as Record<string, { tensors: number; bytes: number }>)
+        .map(([dtype, { tensors, bytes }]) => `${tensors} ${dtype} (${(bytes / 1e6).toFixed(1)} MB)`).join(", "),
+    ],
   ];
-  const keys = Object.entries(told["metadata"] as object).map(([key, value]): [string, string] => [key, shorten(value)]);
+  const keys = Object.entries(told["metadata"] as object).map((
+    [key, value],
+  ): [string, string] => [key, shorten(value)]);
   const width = Math.max(...[...rows, ...keys].map(([key]) => key.length));
-  return [...rows, ["", ""] as [string, string], ...keys].map(([key, value]) => `${key.padEnd(width)}  ${value}`.trimEnd()).join("\n");
+  return [...rows, ["", ""] as [string, string], ...keys].map(([key, value]) =>
+    `${key.padEnd(width)}  ${value}`.trimEnd()
+  ).join("\n");
 }
 
 async function inspect([path]: string[], flags: Flags): Promise<number> {

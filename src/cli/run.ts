@@ -46,7 +46,9 @@ async function run([path]: string[], flags: Flags): Promise<number> {
   const onInterrupt = (): void => stop.abort(new Error("interrupted"));
   process.once("SIGINT", onInterrupt);
   await using model = await loadModel(path!, { ...placementOf(flags), signal: stop.signal });
-  const messages = textFlag(flags, "system") === undefined ? [] : [{ role: "system", content: textFlag(flags, "system")! }];
+  const messages = textFlag(flags, "system") === undefined
+    ? []
+    : [{ role: "system", content: textFlag(flags, "system")! }];
   const generation = model.generate(
     flags["raw"] === true ? prompt : [...messages, { role: "user", content: prompt }],
     { ...samplingOf(flags), signal: stop.signal },

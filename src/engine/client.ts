@@ -21,7 +21,11 @@ const CLOSE_DEADLINE_MS = 5000;
 /** What a generation hears. After `ended` or `failed` nothing more comes. */
 export interface StreamListener {
   started(cachedTokens: number): void;
-  step(text: string, tokens: number[], logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined): void;
+  step(
+    text: string,
+    tokens: number[],
+    logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined,
+  ): void;
   ended(finishReason: FinishReason, stop: string | undefined, usage: Usage, timings: Timings): void;
   failed(error: RealizarError): void;
 }
@@ -79,7 +83,9 @@ export class EngineClient {
   /** Measures what the model would take, without loading it. */
   async estimate(source: WireSource, placement: Placement): Promise<MemoryEstimate> {
     const message = await this.#ask({ type: "estimate", source, placement });
-    if (message.type !== "estimated") throw new RealizarError("INTERNAL", `engine answered estimate with ${message.type}`);
+    if (message.type !== "estimated") {
+      throw new RealizarError("INTERNAL", `engine answered estimate with ${message.type}`);
+    }
     return message.estimate;
   }
 
@@ -117,7 +123,10 @@ export class EngineClient {
     }
     this.#work();
     this.#send({ type: "close" });
-    const deadline = setTimeout(() => void this.#worker.terminate().then(() => this.#gone(undefined)), CLOSE_DEADLINE_MS);
+    const deadline = setTimeout(
+      () => void this.#worker.terminate().then(() => this.#gone(undefined)),
+      CLOSE_DEADLINE_MS,
+    );
     return promise.finally(() => clearTimeout(deadline));
   }
 
@@ -209,7 +218,9 @@ export class EngineClient {
   #gone(reason: unknown): void {
     if (this.#ended !== undefined) return;
     const why = reason instanceof Error ? `: ${reason.message}` : "";
-    this.#ended = reason instanceof RealizarError ? reason : new RealizarError("CLOSED", `the model's engine has ended${why}`);
+    this.#ended = reason instanceof RealizarError
+      ? reason
+      : new RealizarError("CLOSED", `the model's engine has ended${why}`);
     // After an orderly close the handle is stale already, and this does nothing.
     if (this.#native !== undefined) openLibrary(this.#native.libraryPath).native.rz_engine_close(this.#native.engine);
     this.#port.close();

@@ -103,7 +103,9 @@ export class EngineLoop {
   }
 
   #drain(): void {
-    for (let message = this.#options.poll(); message !== undefined; message = this.#options.poll()) this.handle(message);
+    for (let message = this.#options.poll(); message !== undefined; message = this.#options.poll()) {
+      this.handle(message);
+    }
   }
 
   #submit(request: GenerationRequest): void {
@@ -116,7 +118,10 @@ export class EngineLoop {
       }
       if (nPrompt === 0) throw new RealizarError("ARG", "the prompt has no tokens");
       if (nPrompt >= contextSize) {
-        throw new RealizarError("LIMIT", `the prompt has ${nPrompt} tokens, the context holds ${contextSize} and needs room for one more`);
+        throw new RealizarError(
+          "LIMIT",
+          `the prompt has ${nPrompt} tokens, the context holds ${contextSize} and needs room for one more`,
+        );
       }
     } catch (error) {
       this.#options.post({ type: "failed", id: request.id, error: errorToWire(error) });
@@ -158,7 +163,9 @@ export class EngineLoop {
       if (step === undefined) return;
       const after = this.#flights.at(-1)?.ticket ?? 0;
       try {
-        const ticket = runner.submit(this.#writer.write({ flags: 0, after, copies: [], seqs: step.seqs, outs: step.outs }));
+        const ticket = runner.submit(
+          this.#writer.write({ flags: 0, after, copies: [], seqs: step.seqs, outs: step.outs }),
+        );
         this.#flights.push({ ticket, step, cancelled: false });
       } catch (error) {
         this.#failStep(step, error);

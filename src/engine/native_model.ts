@@ -47,7 +47,13 @@ export interface EngineFacts {
 }
 
 /** Opens an engine. The caller closes it with `rz_engine_close`, which closes everything below. */
-export function openEngine(library: Library, backend: keyof typeof BACKENDS, device: number, threads: number, isaMax: number): number {
+export function openEngine(
+  library: Library,
+  backend: keyof typeof BACKENDS,
+  device: number,
+  threads: number,
+  isaMax: number,
+): number {
   const options = writeRecord(STRUCTS.rz_engine_options, {
     size: STRUCTS.rz_engine_options.size,
     backend: BACKENDS[backend],
@@ -119,7 +125,12 @@ function packPlanOptions(sizes: PlanSizes): Uint8Array {
 }
 
 /** Bytes a plan takes on an engine, without allocating. */
-export function checkPlan(library: Library, engine: number, plan: Uint8Array, sizes: PlanSizes): { weightsBytes: number; scratchBytes: number } {
+export function checkPlan(
+  library: Library,
+  engine: number,
+  plan: Uint8Array,
+  sizes: PlanSizes,
+): { weightsBytes: number; scratchBytes: number } {
   const out = new Uint8Array(STRUCTS.rz_plan_info.size);
   library.check(library.native.rz_plan_check(engine, plan, plan.length, packPlanOptions(sizes), out));
   const info = readRecord(STRUCTS.rz_plan_info, out);
@@ -136,16 +147,21 @@ function packCacheOptions(plan: PlanFacts, sizes: CacheSizes): Uint8Array {
   const out = writeRecord(options, { size: options.size, n_groups: plan.groups.length, n_slots: sizes.maxSequences });
   const dtype = KV_DTYPES[sizes.kvDtype];
   for (const [i, { nLayers, window, kCols, vCols }] of plan.groups.entries()) {
-    writeRecord(group, {
-      n_layers: nLayers,
-      window,
-      k_cols: kCols,
-      v_cols: vCols,
-      k_dtype: dtype,
-      v_dtype: dtype,
-      n_pages: pagesOf(sizes),
-      page_tokens: sizes.pageTokens,
-    }, out, 32 + i * group.size);
+    writeRecord(
+      group,
+      {
+        n_layers: nLayers,
+        window,
+        k_cols: kCols,
+        v_cols: vCols,
+        k_dtype: dtype,
+        v_dtype: dtype,
+        n_pages: pagesOf(sizes),
+        page_tokens: sizes.pageTokens,
+      },
+      out,
+      32 + i * group.size,
+    );
   }
   return out;
 }
@@ -161,11 +177,19 @@ export class NativeRunner implements StepRunner {
   readonly scratchBytes: number;
 
   /** Throws and leaves nothing open when one of the two cannot be opened. */
-  constructor(library: Library, handles: { engine: number; weights: number }, facts: PlanFacts, plan: PlanSizes, cache: CacheSizes) {
+  constructor(
+    library: Library,
+    handles: { engine: number; weights: number },
+    facts: PlanFacts,
+    plan: PlanSizes,
+    cache: CacheSizes,
+  ) {
     const { native } = library;
     this.#library = library;
     this.#engine = handles.engine;
-    this.plan = library.check(native.rz_plan_open(handles.weights, facts.bytes, facts.bytes.length, packPlanOptions(plan)));
+    this.plan = library.check(
+      native.rz_plan_open(handles.weights, facts.bytes, facts.bytes.length, packPlanOptions(plan)),
+    );
     try {
       this.cache = library.check(native.rz_cache_open(handles.engine, packCacheOptions(facts, cache)));
     } catch (error) {
@@ -184,7 +208,9 @@ export class NativeRunner implements StepRunner {
 
   wait(ticket: number, timeoutMs: number): ResultReader | undefined {
     const { bytes } = this.#result;
-    const n = this.#library.check(this.#library.native.rz_step_wait(this.#engine, ticket, timeoutMs, bytes, bytes.length));
+    const n = this.#library.check(
+      this.#library.native.rz_step_wait(this.#engine, ticket, timeoutMs, bytes, bytes.length),
+    );
     return n === 0 ? undefined : this.#result;
   }
 
@@ -210,4 +236,3 @@ export function cacheBytes(plan: PlanFacts, sizes: CacheSizes): number {
   const tokens = pagesOf(sizes) * sizes.pageTokens;
   return plan.groups.reduce((sum, g) => sum + g.nLayers * (g.kCols + g.vCols) * perElement * tokens, 0);
 }
-

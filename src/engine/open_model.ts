@@ -111,7 +111,12 @@ export function estimateModel(model: PreparedModel, placement: Placement): Memor
 }
 
 /** Weights of a model that does not lie in files: read from its source piece by piece and handed to C. */
-async function writeWeights(library: Library, weights: number, model: PreparedModel, tick: () => Promise<void>): Promise<void> {
+async function writeWeights(
+  library: Library,
+  weights: number,
+  model: PreparedModel,
+  tick: () => Promise<void>,
+): Promise<void> {
   for (const [i, { source, offset, bytes, rows, nExperts }] of model.table.entries()) {
     const rowBytes = bytes / (rows * nExperts);
     const piece = Math.max(1, Math.floor(WRITE_BYTES / rowBytes / WRITE_ROWS)) * WRITE_ROWS;
@@ -179,7 +184,11 @@ export async function openModel(model: PreparedModel, placement: Placement, hook
       runner,
       info: modelInfo(model, device.name, layout, weightsBytes, runner.scratchBytes),
       facts,
-      groups: facts.groups.map((g) => ({ pageTokens: device.pageTokens, nPages: pagesOf(layout.cache), window: g.window })),
+      groups: facts.groups.map((g) => ({
+        pageTokens: device.pageTokens,
+        nPages: pagesOf(layout.cache),
+        window: g.window,
+      })),
       maxStepTokens: layout.plan.maxTokens,
     };
   } catch (error) {
@@ -188,7 +197,13 @@ export async function openModel(model: PreparedModel, placement: Placement, hook
   }
 }
 
-function modelInfo(model: PreparedModel, device: string, layout: Layout, weightsBytes: number, scratchBytes: number): ModelInfo {
+function modelInfo(
+  model: PreparedModel,
+  device: string,
+  layout: Layout,
+  weightsBytes: number,
+  scratchBytes: number,
+): ModelInfo {
   const { config, table, files } = model;
   const dtypes: Record<string, number> = {};
   for (const { dtype, bytes } of table) dtypes[dtype.name] = (dtypes[dtype.name] ?? 0) + bytes;

@@ -1,4 +1,4 @@
-/** Which pages of one cache group are free, and how many hold each of the others. Pure bookkeeping: C owns the memory. */
+/** Which pages of one cache group are free, and how many hold each of the others. Bookkeeping: C owns the memory. */
 
 /** Pages 1 ... nPages - 1 of a group; page 0 is the null page and never handed out. */
 export class PagePool {

@@ -67,7 +67,11 @@ export class PrefixIndex {
       const first = i * this.#pageTokens;
       let next = this.#child(node, tokens, first);
       if (next === undefined) {
-        next = this.#insert(node, Int32Array.from({ length: this.#pageTokens }, (_, k) => tokens[first + k]!), pages[i]!);
+        next = this.#insert(
+          node,
+          Int32Array.from({ length: this.#pageTokens }, (_, k) => tokens[first + k]!),
+          pages[i]!,
+        );
       }
       next.usedAt = ++this.#clock;
       node = next;

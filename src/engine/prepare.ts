@@ -26,7 +26,9 @@ export interface PreparedModel {
 
 /** Reads and proves; throws with every problem found. No tensor bytes are read but those that the plan needs itself. */
 export async function prepareModel(source: WireSource, onVocab?: (vocab: Vocab) => void): Promise<PreparedModel> {
-  const file = await openGguf(source.kind === "path" ? source.path : source.kind === "bytes" ? source.bytes : source.blob);
+  const file = await openGguf(
+    source.kind === "path" ? source.path : source.kind === "bytes" ? source.bytes : source.blob,
+  );
   const { metadata, files } = file;
   const architecture = architectureOf(metadata.string("general.architecture"));
   const config = readConfig(metadata, architecture.variants);

@@ -9,8 +9,8 @@ import type {
   MemoryEstimate,
   ModelInfo,
   SamplingOptions,
-  TokenLogprob,
   Timings,
+  TokenLogprob,
   Usage,
 } from "../types.ts";
 import type { OutSampling } from "./batch.ts";

@@ -58,8 +58,8 @@ export const TEST_SYMBOLS = {
 } as const satisfies Record<`rz_test_${string}`, Signature>;
 
 /**
- * The structs that TypeScript writes or reads by name. Plans (plan/layout.ts), batches and results (engine/batch.ts) have
- * places of their own.
+ * The structs that TypeScript writes or reads by name. Plans (plan/layout.ts), batches and results (engine/batch.ts)
+ * have places of their own.
  */
 export const STRUCTS = {
   rz_stats: {

@@ -2,7 +2,15 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { codeOfStatus, RealizarError } from "../errors.ts";
-import { ABI_VERSION, type Native, type NativeOf, type NativeTest, type Signature, SYMBOLS, TEST_SYMBOLS } from "./abi.ts";
+import {
+  ABI_VERSION,
+  type Native,
+  type NativeOf,
+  type NativeTest,
+  type Signature,
+  SYMBOLS,
+  TEST_SYMBOLS,
+} from "./abi.ts";
 import { open as openBun } from "./bun.ts";
 import { open as openDeno } from "./deno.ts";
 import { env, runtime } from "./env.ts";
@@ -23,7 +31,11 @@ export interface TestLibrary extends Library {
   readonly native: Native & NativeTest;
 }
 
-const FILE_NAMES: Record<string, string> = { linux: "librealizar.so", darwin: "librealizar.dylib", win32: "realizar.dll" };
+const FILE_NAMES: Record<string, string> = {
+  linux: "librealizar.so",
+  darwin: "librealizar.dylib",
+  win32: "realizar.dll",
+};
 
 function bind<T extends Record<string, Signature>>(path: string, table: T): NativeOf<T> {
   const open = { bun: openBun, deno: openDeno, node: openNode }[runtime()];
