@@ -11,6 +11,9 @@ async function chat([path]: string[], flags: Flags): Promise<number> {
   note("Empty line or Ctrl-D ends the conversation, Ctrl-C stops an answer.");
   let stop = new AbortController();
   terminal.on("SIGINT", () => stop.abort());
+  // A pipe may be at its end before its lines are answered: then there is nobody to prompt.
+  let isOpen = true;
+  terminal.on("close", () => isOpen = false);
   terminal.prompt();
   for await (const line of terminal) {
     if (line.trim() === "") break;
@@ -23,7 +26,7 @@ async function chat([path]: string[], flags: Flags): Promise<number> {
     } catch (error) {
       note(`realizar: ${describe(error)}`);
     }
-    terminal.prompt();
+    if (isOpen) terminal.prompt();
   }
   terminal.close();
   return 0;
