@@ -1,6 +1,6 @@
 /**
- * A plan whose logits a test chooses: embed, selectRows, logits, over a table of rows and the identity. The logits after
- * token i are row i of the table, exactly.
+ * A plan whose logits a test chooses: embed, selectRows, logits, over a table of rows and the identity. The logits
+ * after token i are row i of the table, exactly.
  */
 import { type Batch, BATCH_FLAGS, BatchWriter, ResultReader } from "../src/engine/batch.ts";
 import { openEngine, openWeights } from "../src/engine/native_model.ts";

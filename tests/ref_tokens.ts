@@ -32,7 +32,7 @@ export function readRefTokens(): RefTokens {
   return { ...header, numbers: new Float32Array(bytes.slice(end).buffer) };
 }
 
-/** How many of ref's tokens after prompt `i` come before the first one whose two best logits are less than `gap` apart. */
+/** How many of ref's tokens after prompt `i` come before its first one whose two best logits are not `gap` apart. */
 export function firstNear({ prompts, tokens, numbers }: RefTokens, i: number, gap: number): number {
   const nTokens = tokens[i]!.length - prompts[i]!.length;
   for (let n = 0; n < nTokens; n++) {

@@ -5,7 +5,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { appendFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { checkMachine, installNpmPackages, installPeers, installZig } from "./lib/install.mjs";
@@ -51,6 +51,15 @@ function median(values) {
   const sorted = values.toSorted((a, b) => a - b);
   const half = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+/** Others' work on this machine ruins a measurement, of programs with spinning threads most of all. */
+function checkIdle(record) {
+  const [load] = loadavg();
+  if (load < 0.5) return;
+  const what = `bench: the load average of this machine is ${load.toFixed(1)}`;
+  if (record) throw new StepError(`${what}; it must be below 0.5 to record a result.`);
+  console.error(`${what}: take the numbers for a try`);
 }
 
 /** Interleaved runs: ours, theirs, ours, theirs ...; the rates of each test, by round. */
@@ -108,6 +117,7 @@ await main(async () => {
   await installPeers();
   await buildNative("release");
   const model = positionals[0] ?? await fetchModel();
+  checkIdle(values.record);
   const agreement = compareOutputs(model, values.threads);
   const flags = ["--pp", values.pp, "--tg", values.tg, "--threads", values.threads];
   const { rates, details } = measure(model, flags, Number(values.rounds));

@@ -17,8 +17,8 @@ typedef struct rz_cpu_fusion {
 
 /* The patterns, in the order of rz_cpu_patterns; `anchor` is the first op. */
 typedef enum rz_cpu_pattern {
-    RZ_CPU_HEADS,    /* [norm +] 2-3 matmuls, each [+ norm of heads] [+ RoPE] [+ kvWrite] */
     RZ_CPU_GLU,      /* [norm +] gate and up + glu */
+    RZ_CPU_HEADS,    /* [norm +] 2-3 matmuls, each [+ norm of heads] [+ RoPE] [+ kvWrite] */
     RZ_CPU_NORM,     /* norm + matmul or logits */
     RZ_CPU_RESIDUAL, /* matmul + add */
 } rz_cpu_pattern;

@@ -129,8 +129,8 @@ static bool match_residual(const rz_lowering *l, uint32_t anchor, rz_cpu_fusion 
 
 bool rz_cpu_match(const rz_lowering *l, rz_cpu_pattern pattern, uint32_t anchor, rz_cpu_fusion *f) {
     switch (pattern) {
-    case RZ_CPU_HEADS: return match_heads(l, anchor, f);
     case RZ_CPU_GLU: return match_glu(l, anchor, f);
+    case RZ_CPU_HEADS: return match_heads(l, anchor, f);
     case RZ_CPU_NORM: return match_norm(l, anchor, f);
     case RZ_CPU_RESIDUAL: return match_residual(l, anchor, f);
     }
@@ -181,8 +181,8 @@ static uint32_t show_residual(const rz_lowering *l, uint32_t anchor, uint32_t op
 }
 
 const rz_pattern rz_cpu_patterns[] = {
-    {.name = "heads", .class_mask = UINT32_MAX, .match = show_heads},
     {.name = "glu", .class_mask = UINT32_MAX, .match = show_glu},
+    {.name = "heads", .class_mask = UINT32_MAX, .match = show_heads},
     {.name = "norm matmul", .class_mask = UINT32_MAX, .match = show_norm},
     {.name = "matmul add", .class_mask = UINT32_MAX, .match = show_residual},
 };

@@ -48,7 +48,7 @@ function run(command, args) {
       killGroup();
       process.exit(130);
     };
-    for (const signal of SIGNALS) process.once(signal, interrupted);
+    for (const name of SIGNALS) process.once(name, interrupted);
     const take = (chunk) => output = (output + chunk).slice(-64 * 1024);
     child.stdout.setEncoding("utf8").on("data", take);
     child.stderr.setEncoding("utf8").on("data", take);
@@ -59,7 +59,7 @@ function run(command, args) {
     child.on("error", (error) => resolve({ how: `could not be started (${error.message})`, output }));
     child.on("close", (code, signal) => {
       clearTimeout(timer);
-      for (const signal of SIGNALS) process.removeListener(signal, interrupted);
+      for (const name of SIGNALS) process.removeListener(name, interrupted);
       const ended = signal === null ? `ended with status ${code}` : `was ended by ${signal}`;
       resolve({ code, how: timedOut ? `took more than ${SUITE_TIMEOUT_MS / 1000} s` : ended, output });
     });
