@@ -16,7 +16,7 @@ export const BATCH_FLAGS = { holdSample: 1 } as const;
 /** `RZ_OUT_*`. */
 export const OUT_MODES = { sample: 1, logits: 2, target: 4, hidden: 8 } as const;
 /** `RZ_RESULT_*`. */
-export const RESULT_FLAGS = { nonFinite: 1, emptyMask: 2 } as const;
+export const RESULT_FLAGS = { nonFinite: 1, emptyMask: 2, noInput: 4 } as const;
 /** A token that stands for the last sample of its sequence's slot. */
 export const LAST_SAMPLE = -1;
 

@@ -56,6 +56,17 @@ interface Flight {
   cancelled: boolean;
 }
 
+/** Why a row has no token; `position` is the one it would have got. */
+function whyNoToken(flags: number, position: number): RealizarError {
+  if ((flags & RESULT_FLAGS.nonFinite) !== 0) {
+    return new RealizarError("DEVICE", `the logits at position ${position - 1} are not finite`);
+  }
+  if ((flags & RESULT_FLAGS.emptyMask) !== 0) {
+    return new RealizarError("ARG", `no token is allowed at position ${position}`);
+  }
+  return new RealizarError("INTERNAL", `no token was sampled at position ${position} (flags ${flags})`);
+}
+
 /** Runs the generations of one model. */
 export class EngineLoop {
   readonly #options: LoopOptions;
@@ -219,10 +230,7 @@ export class EngineLoop {
     const { sequence, request, output } = stream;
     const token = result.token(out);
     if (token < 0) {
-      const why = (result.flags(out) & RESULT_FLAGS.nonFinite) !== 0
-        ? new RealizarError("DEVICE", `the logits at position ${sequence.tokens.length - 1} are not finite`)
-        : new RealizarError("ARG", `no token is allowed at position ${sequence.tokens.length}`);
-      this.#fail(stream, why);
+      this.#fail(stream, whyNoToken(result.flags(out), sequence.tokens.length));
       return;
     }
     stream.lastAt = performance.now();

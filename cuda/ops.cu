@@ -1,0 +1,273 @@
+// ops.cu - the small ops: embed, norms, rope, kvWrite, element by element, rows, experts.
+#include "dequant.cuh"
+
+__device__ __forceinline__ void pdl() { // programmatic launch: the next kernel may begin, this one waits for the last
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// grid: n_rows; block: 128
+extern "C" __global__ void rzc_embed_k(const rzc_embed p) {
+    pdl();
+    const u32 t = blockIdx.x, cols = p.w.cols;
+    const int token = p.step.tokens[t];
+    for (u32 k = threadIdx.x * 8; k < cols; k += blockDim.x * 8) {
+        const int n = cols - k < 8 ? (int)(cols - k) : 8;
+        float v[8];
+        any_weights(p.w, (u64)token, k, n, v);
+        for (int i = 0; i < n; i++) p.out[(u64)t * cols + k + i] = v[i] * p.factor;
+    }
+}
+
+// Sum over a block of up to 1024 threads, for all of them.
+__device__ __forceinline__ float block_sum(float x, float *room) {
+    for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(~0u, x, o);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
+    __syncthreads();
+    float sum = 0;
+    for (u32 i = 0; i < (blockDim.x + 31) / 32; i++) sum += room[i];
+    return sum;
+}
+
+// A group of one row a block. grid: (cols / group, n_rows); block: 32-1024
+extern "C" __global__ void rzc_norm_k(const rzc_norm p) {
+    __shared__ float room[32];
+    pdl();
+    const u32 first = blockIdx.x * p.group;
+    const float *x = p.x + (u64)blockIdx.y * p.cols + first;
+    float *y = p.y + (u64)blockIdx.y * p.cols + first;
+    float mean = 0;
+    if (p.is_layer_norm) {
+        float sum = 0;
+        for (u32 i = threadIdx.x; i < p.group; i += blockDim.x) sum += x[i];
+        mean = block_sum(sum, room) / p.group;
+    }
+    float squares = 0;
+    for (u32 i = threadIdx.x; i < p.group; i += blockDim.x) squares += (x[i] - mean) * (x[i] - mean);
+    const float factor = 1.f / sqrtf(block_sum(squares, room) / p.group + p.eps);
+    for (u32 i = threadIdx.x; i < p.group; i += blockDim.x) {
+        float v = (x[i] - mean) * factor;
+        if (p.weight) v *= p.weight[(first + i) % p.weight_cols];
+        if (p.bias) v += p.bias[first + i];
+        y[i] = v;
+    }
+}
+
+// grid: n_rows; block: 128
+extern "C" __global__ void rzc_rope_k(const rzc_rope p) {
+    pdl();
+    const u32 t = blockIdx.x, n_heads = p.cols / p.head_cols;
+    const double position = p.step.row_position[t], magnitude = p.frequency[p.n_pairs];
+    const float *x = p.x + (u64)t * p.cols;
+    float *y = p.y + (u64)t * p.cols;
+    for (u32 i = threadIdx.x; i < p.n_pairs; i += blockDim.x) {
+        double s, c;
+        sincos(position * p.frequency[i], &s, &c);
+        const float cosine = (float)(c * magnitude), sine = (float)(s * magnitude);
+        const u32 a = p.adjacent ? 2 * i : i, b = p.adjacent ? 2 * i + 1 : i + p.n_pairs;
+        for (u32 h = 0; h < n_heads; h++) {
+            const float u = x[h * p.head_cols + a], v = x[h * p.head_cols + b];
+            y[h * p.head_cols + a] = u * cosine - v * sine;
+            y[h * p.head_cols + b] = u * sine + v * cosine;
+        }
+    }
+    const u32 still = p.head_cols - 2 * p.n_pairs;
+    for (u32 i = threadIdx.x; i < still * n_heads; i += blockDim.x) {
+        const u32 at = i / still * p.head_cols + 2 * p.n_pairs + i % still;
+        y[at] = x[at];
+    }
+}
+
+__device__ __forceinline__ u8 *kv_row(const rzc_step &s, u32 group, u32 layer, u32 seq, u32 position, bool is_v) {
+    const rzc_group &g = s.head->groups[group];
+    const u32 tokens = 1u << g.page_shift, at = position & (tokens - 1);
+    const u32 page = s.head->pages[s.seq_pages[seq * RZC_GROUPS + group] + (position >> g.page_shift)];
+    u8 *keys = g.data + page * g.page_bytes + (u64)layer * tokens * (g.k_bytes + g.v_bytes);
+    return is_v ? keys + (u64)tokens * g.k_bytes + (u64)at * g.v_bytes : keys + (u64)at * g.k_bytes;
+}
+
+__device__ void store_kv(u8 *to, u32 dtype, const float *x, u32 n) {
+    if (dtype == 0) {
+        for (u32 i = threadIdx.x; i < n; i += blockDim.x) ((float *)to)[i] = x[i];
+    } else if (dtype == 1) {
+        for (u32 i = threadIdx.x; i < n; i += blockDim.x) ((__half *)to)[i] = __float2half_rn(x[i]);
+    } else { // Q8_0, a warp a block
+        for (u32 b = threadIdx.x / 32; b < n / 32; b += blockDim.x / 32) {
+            const u32 lane = threadIdx.x % 32;
+            const float v = x[b * 32 + lane];
+            float max = fabsf(v);
+            for (int o = 16; o; o >>= 1) max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
+            const float d = max / 127, inverse = d > 0 ? 1 / d : 0;
+            to[b * 34 + 2 + lane] = (u8)(signed char)roundf(fminf(fmaxf(v * inverse, -127.f), 127.f));
+            const u32 half = __half_as_ushort(__float2half_rn(d));
+            if (lane < 2) to[b * 34 + lane] = (u8)(half >> (8 * lane));
+        }
+    }
+}
+
+// grid: (n_rows, 2); block: 128
+extern "C" __global__ void rzc_kv_write_k(const rzc_kv_write p) {
+    pdl();
+    const u32 t = blockIdx.x, seq = p.step.row_seq[t], position = p.step.row_position[t];
+    const bool is_v = blockIdx.y == 1;
+    const rzc_group &g = p.step.head->groups[p.group];
+    u8 *to = kv_row(p.step, p.group, p.layer, seq, position, is_v);
+    const u32 cols = is_v ? p.v_cols : p.k_cols;
+    store_kv(to, is_v ? g.v_dtype : g.k_dtype, (is_v ? p.v : p.k) + (u64)t * cols, cols);
+}
+
+__device__ __forceinline__ float act(u32 which, float x) {
+    switch (which) {
+    case 0: return x / (1.f + expf(-x));
+    case 1: return 0.5f * x * (1.f + tanhf(0.79788456080286535588f * (x + 0.044715f * x * x * x)));
+    case 2: return 0.5f * x * (1.f + erff(x * 0.70710678118654752440f));
+    case 3: return x > 0 || isnan(x) ? x : 0;
+    case 4: return x > 0 || isnan(x) ? x * x : 0;
+    case 5: return 1.f / (1.f + expf(-x));
+    default: return tanhf(x);
+    }
+}
+
+// grid: any; block: 256
+extern "C" __global__ void rzc_elementwise_k(const rzc_elementwise p) {
+    pdl();
+    for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += (u64)gridDim.x * blockDim.x) {
+        const float a = p.a[i];
+        float y;
+        if (p.what >= RZC_EW_UNARY) {
+            y = act(p.what - RZC_EW_UNARY, a);
+        } else if (p.what >= RZC_EW_GLU) {
+            float up = p.b[i];
+            if (p.what == RZC_EW_GLU + 3) {
+                const float gate = fminf(a, p.f1);
+                up = fminf(fmaxf(up, -p.f1), p.f1);
+                y = isnan(a) ? a : gate / (1.f + expf(-p.f0 * gate)) * (up + 1.f);
+            } else {
+                y = act(p.what - RZC_EW_GLU, a) * up;
+            }
+        } else {
+            const float b = p.b ? p.b[i] : p.w ? p.w[i % p.cols] : 0.f;
+            y = p.what == RZC_EW_ADD ? a + b : p.what == RZC_EW_MUL ? a * b : p.what == RZC_EW_SCALE ? a * p.f0
+                : p.what == RZC_EW_SOFTCAP ? p.f0 * tanhf(a / p.f0) : a;
+        }
+        p.y[i] = y;
+    }
+}
+
+// selectRows and pool. grid: (n_rows of the result, cols / 256); block: 256
+extern "C" __global__ void rzc_rows_k(const rzc_rows_op p) {
+    pdl();
+    const u32 r = blockIdx.x, i = blockIdx.y * blockDim.x + threadIdx.x;
+    if (i >= p.cols) return;
+    float y;
+    if (p.what == 0) {
+        y = p.x[(u64)p.step.rows[r] * p.cols + i];
+    } else {
+        const u32 first = p.step.seq_first_row[r], end = p.step.seq_first_row[r + 1];
+        if (p.what == 1) {
+            double sum = 0;
+            for (u32 t = first; t < end; t++) sum += p.x[(u64)t * p.cols + i];
+            y = (float)(sum / (end - first));
+        } else {
+            y = p.x[(u64)(p.what == 2 ? first : end - 1) * p.cols + i];
+        }
+    }
+    p.y[(u64)r * p.cols + i] = y;
+}
+
+// One token a block: shared memory n_experts doubles, k doubles, n_experts bytes. grid: n_rows; block: 32
+extern "C" __global__ void rzc_moe_route_k(const rzc_moe_route p) {
+    extern __shared__ double score[];
+    const u32 t = blockIdx.x, lane = threadIdx.x, n = p.n_experts;
+    double *chosen = score + n;
+    u8 *taken = (u8 *)(chosen + p.k);
+    pdl();
+    double max = -INFINITY, sum = 0;
+    for (u32 e = lane; e < n; e += 32) {
+        const double x = p.logits[(u64)t * n + e];
+        score[e] = p.gating == 2 ? 1.0 / (1.0 + exp(-x)) : x;
+        taken[e] = 0;
+        max = x > max ? x : max;
+    }
+    if (p.gating == 0) {
+        for (int o = 16; o; o >>= 1) max = fmax(max, __shfl_xor_sync(~0u, max, o));
+        for (u32 e = lane; e < n; e += 32) sum += score[e] = exp(score[e] - max);
+        for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(~0u, sum, o);
+        for (u32 e = lane; e < n; e += 32) score[e] /= sum;
+    }
+    __syncwarp();
+    for (u32 j = 0; j < p.k; j++) {
+        double best = 0;
+        u32 at = n;
+        for (u32 e = lane; e < n; e += 32) {
+            const double s = score[e] + (p.bias ? (double)p.bias[e] : 0.0);
+            if (!taken[e] && (at == n || s > best)) best = s, at = e;
+        }
+        for (int o = 16; o; o >>= 1) {
+            const double other = __shfl_xor_sync(~0u, best, o);
+            const u32 from = __shfl_xor_sync(~0u, at, o);
+            if (from < n && (at == n || other > best || (other == best && from < at))) best = other, at = from;
+        }
+        at = at < n ? at : n - 1;
+        if (lane == 0) taken[at] = 1, chosen[j] = score[at], p.ids[(u64)t * p.k + j] = (int)at;
+        __syncwarp();
+    }
+    if (lane != 0) return;
+    double total = 0, top = -INFINITY;
+    if (p.gating == 1) {
+        double s = 0;
+        for (u32 j = 0; j < p.k; j++) top = chosen[j] > top ? chosen[j] : top;
+        for (u32 j = 0; j < p.k; j++) s += chosen[j] = exp(chosen[j] - top);
+        for (u32 j = 0; j < p.k; j++) chosen[j] /= s;
+    }
+    for (u32 j = 0; j < p.k; j++) total += chosen[j];
+    const double factor = (double)p.factor / (p.normalize ? total : 1.0);
+    for (u32 j = 0; j < p.k; j++) p.weights[(u64)t * p.k + j] = (float)(chosen[j] * factor);
+}
+
+// grid: (n_rows, cols / 256); block: 256
+extern "C" __global__ void rzc_moe_combine_k(const rzc_moe_combine p) {
+    pdl();
+    const u32 t = blockIdx.x, i = blockIdx.y * blockDim.x + threadIdx.x;
+    if (i >= p.cols) return;
+    float sum = 0;
+    for (u32 j = 0; j < p.k; j++) sum += p.x[((u64)t * p.k + j) * p.cols + i] * p.weights[(u64)t * p.k + j];
+    p.y[(u64)t * p.cols + i] = sum;
+}
+
+// The largest logit of a row (lowest id among equals), and the sum of exponents for its log-probability.
+// grid: n_rows; block: 1024
+extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
+    __shared__ float value[32], total[32];
+    __shared__ u32 index[32], bad[32];
+    pdl();
+    const float *x = p.logits + (u64)blockIdx.x * p.vocab;
+    float best = -INFINITY, sum = 0;
+    u32 at = ~0u, odd = 0;
+    for (u32 i = threadIdx.x; i < p.vocab; i += blockDim.x) {
+        const float v = x[i];
+        odd |= !isfinite(v);
+        if (v > best) sum = sum * expf(best - v) + 1.f, best = v, at = i;
+        else sum += expf(v - best);
+    }
+    auto join = [&](float v, u32 i, float s, u32 b) {
+        odd |= b;
+        const float top = fmaxf(best, v);
+        sum = top == -INFINITY ? 0.f : sum * expf(best - top) + s * expf(v - top);
+        if (v > best || (v == best && i < at)) at = i;
+        best = top;
+    };
+    for (int o = 16; o; o >>= 1) {
+        join(__shfl_xor_sync(~0u, best, o), __shfl_xor_sync(~0u, at, o), __shfl_xor_sync(~0u, sum, o), __shfl_xor_sync(~0u, odd, o));
+    }
+    const u32 warp = threadIdx.x / 32;
+    if (threadIdx.x % 32 == 0) value[warp] = best, index[warp] = at, total[warp] = sum, bad[warp] = odd;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (u32 w = 1; w < blockDim.x / 32; w++) join(value[w], index[w], total[w], bad[w]);
+    float *out = p.out + (u64)blockIdx.x * 4;
+    out[0] = __uint_as_float(at), out[1] = best, out[2] = logf(sum), out[3] = odd ? 1.f : 0.f;
+}
