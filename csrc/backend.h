@@ -50,6 +50,7 @@ typedef struct rz_cache_view {
     rz_cache_mem groups[8];
     int32_t *ids;  /* [groups[0].n_pages][groups[0].page_tokens] */
     int32_t *last; /* [n_slots] last sampled id of a slot, -1 = none */
+    uint8_t *tables; /* device executors: their memory for the page tables of one step; NULL for host executors */
 } rz_cache_view;
 
 /* A validated batch: sections of the copied buffer, and what the core derived from them. */
@@ -97,6 +98,15 @@ typedef struct rz_backend {
     void (*engine_info)(void *engine, rz_engine_info *out);
     int32_t (*engine_measure)(void *engine, uint32_t what, double *gb_s);
 
+    /* An executor with memory of its own has these five, a host executor none: weights and pages are then rz_alloc's.
+     * Memory is zeroed and aligned to 256 bytes; the address is the device's. OOM_DEVICE with what is needed and free.
+     * The copies are in order with steps; page_write and page_read wait. */
+    int32_t (*memory_open)(void *engine, rz_memory_kind kind, uint64_t bytes, const char *what, uint8_t **out);
+    void (*memory_close)(void *engine, rz_memory_kind kind, uint64_t bytes, uint8_t *memory);
+    int32_t (*page_copy)(void *engine, uint8_t *to, const uint8_t *from, uint64_t bytes);
+    int32_t (*page_write)(void *engine, uint8_t *to, const uint8_t *from, uint64_t bytes); /* from the host */
+    int32_t (*page_read)(void *engine, uint8_t *to, const uint8_t *from, uint64_t bytes);  /* to the host */
+
     /* Bytes of the final layout; UNSUPPORTED for a (dtype, use) this executor does not know. */
     int32_t (*weight_bytes)(void *engine, const rz_weight *spec, uint64_t *bytes);
     /* Rows that must be stored together, a divisor of 64: weight_store gets a multiple, or an expert's last rows. */
@@ -132,5 +142,10 @@ typedef struct rz_backend {
 
 extern const rz_backend rz_backend_ref;
 extern const rz_backend rz_backend_cpu;
+#if defined(RZ_CUDA)
+extern const rz_backend rz_backend_cuda;
+/* Why no GPU can be used here, NULL when one can; name[80] gets the first GPU's. Makes no context. */
+const char *rz_cuda_why_not(char name[80]);
+#endif
 
 #endif

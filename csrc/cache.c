@@ -78,9 +78,9 @@ static rz_status open_group(rz_cache *c, uint32_t g) {
         return rz_fail(RZ_E_OVERFLOW, "rz_cache_open: group %u: %u pages of %llu bytes do not fit", g,
                        mem->spec.n_pages, (unsigned long long)mem->page_bytes);
     }
-    mem->data = cache_alloc(c, 1, bytes, "pages of a cache");
     c->page_stamp[g] = cache_alloc(c, mem->spec.n_pages, sizeof *c->page_stamp[g], "stamps of a cache");
-    return mem->data != NULL && c->page_stamp[g] != NULL ? RZ_OK : RZ_E_OOM_HOST;
+    if (c->page_stamp[g] == NULL) return RZ_E_OOM_HOST;
+    return rz_engine_alloc(c->engine, RZ_MEMORY_CACHE, bytes, "pages of a cache", &mem->data);
 }
 
 static rz_status open_parts(rz_cache *c) {
@@ -99,14 +99,18 @@ static rz_status open_parts(rz_cache *c) {
     c->pages_max = tables_max(o);
     uint32_t *pages = cache_alloc(c, (uint64_t)c->pages_max * RZ_QUEUE_DEPTH, 4, "page tables of a cache");
     for (uint32_t i = 0; i < RZ_QUEUE_DEPTH && pages != NULL; i++) c->pages[i] = pages + (size_t)i * c->pages_max;
-    return pages != NULL ? RZ_OK : RZ_E_OOM_HOST;
+    if (pages == NULL) return RZ_E_OOM_HOST;
+    if (c->engine->backend->memory_open == NULL) return RZ_OK;
+    return rz_engine_alloc(c->engine, RZ_MEMORY_CACHE, c->pages_max * 4ull, "page tables of a step", &c->view.tables);
 }
 
 static void free_cache(rz_cache *c) {
     for (uint32_t g = 0; g < RZ_MAX_GROUPS; g++) {
-        rz_free(c->view.groups[g].data);
+        const rz_cache_mem *mem = &c->view.groups[g];
+        rz_engine_free(c->engine, RZ_MEMORY_CACHE, mem->page_bytes * mem->spec.n_pages, mem->data);
         rz_free(c->page_stamp[g]);
     }
+    rz_engine_free(c->engine, RZ_MEMORY_CACHE, c->pages_max * 4ull, c->view.tables);
     rz_free(c->view.ids);
     rz_free(c->view.last);
     rz_free(c->slot_stamp);
@@ -189,6 +193,17 @@ static rz_status find_page(rz_cache *c, const char *function, uint32_t group, ui
                    (unsigned long long)bytes);
 }
 
+static rz_status move_bytes(rz_engine *e, const page_ref *p, uint8_t *out, const uint8_t *in) {
+    const rz_backend *b = e->backend;
+    if (b->memory_open == NULL) {
+        if (in != NULL) memcpy(p->data, in, p->data_bytes);
+        if (out != NULL) memcpy(out, p->data, p->data_bytes);
+        return RZ_OK;
+    }
+    if (in != NULL) return (rz_status)b->page_write(e->state, p->data, in, p->data_bytes);
+    return (rz_status)b->page_read(e->state, out, p->data, p->data_bytes);
+}
+
 /* Copies one page out (in == NULL) or in, in a turn of this thread; returns its bytes or a negative status. */
 static int32_t move_page(uint32_t cache, const char *function, uint32_t group, uint32_t page, uint8_t *out,
                          const uint8_t *in, uint32_t n) {
@@ -201,9 +216,8 @@ static int32_t move_page(uint32_t cache, const char *function, uint32_t group, u
     rz_fence fence = {.owner = c, .stopped = &c->stopped};
     if (status == RZ_OK) status = rz_queue_fence_begin(&c->engine->queue, &fence, function);
     if (status == RZ_OK) {
-        if (in != NULL) memcpy(p.data, in, p.data_bytes);
+        status = move_bytes(c->engine, &p, out, in);
         if (in != NULL && p.ids != NULL) memcpy(p.ids, in + p.data_bytes, p.ids_bytes);
-        if (out != NULL) memcpy(out, p.data, p.data_bytes);
         if (out != NULL && p.ids != NULL) memcpy(out + p.data_bytes, p.ids, p.ids_bytes);
         rz_queue_fence_end(&c->engine->queue);
     }

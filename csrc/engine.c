@@ -19,6 +19,18 @@ static void engine_destroy(rz_object *object) {
 
 static const rz_class engine_class = {RZ_KIND_ENGINE, "engine", engine_stop, engine_destroy};
 
+rz_status rz_engine_alloc(rz_engine *e, rz_memory_kind kind, uint64_t bytes, const char *what, uint8_t **out) {
+    if (e->backend->memory_open != NULL) return (rz_status)e->backend->memory_open(e->state, kind, bytes, what, out);
+    *out = rz_alloc(e->account, kind, (size_t)bytes, what);
+    return *out != NULL ? RZ_OK : RZ_E_OOM_HOST;
+}
+
+void rz_engine_free(rz_engine *e, rz_memory_kind kind, uint64_t bytes, uint8_t *memory) {
+    if (memory == NULL) return;
+    if (e->backend->memory_close != NULL) e->backend->memory_close(e->state, kind, bytes, memory);
+    else rz_free(memory);
+}
+
 static rz_status check_options(const rz_engine_options *o) {
     if (o->size != sizeof *o) {
         return rz_fail(RZ_E_ARG, "rz_engine_open: size is %u, expected %zu", o->size, sizeof *o);

@@ -54,6 +54,10 @@ struct rz_cache {
     bool lane_taken[RZ_QUEUE_DEPTH];
 };
 
+/* Memory of the engine's device (or host memory), zeroed. Freed with the same kind and bytes. */
+rz_status rz_engine_alloc(rz_engine *e, rz_memory_kind kind, uint64_t bytes, const char *what, uint8_t **out);
+void rz_engine_free(rz_engine *e, rz_memory_kind kind, uint64_t bytes, uint8_t *memory); /* NULL is fine */
+
 /* Masks that rz_step_sample may bring for one step: no more sequences than that sample. */
 static inline uint32_t rz_plan_masks_max(const rz_plan *plan) {
     return plan->options.max_outs < plan->options.max_seqs ? plan->options.max_outs : plan->options.max_seqs;

@@ -37,7 +37,11 @@ rz_status rz_backend_find(uint32_t id, const rz_backend **out) {
 #if defined(RZ_TEST)
     case RZ_TEST_BACKEND: *out = rz_test_backend(); break;
 #endif
-    case RZ_BACKEND_CUDA: break;
+    case RZ_BACKEND_CUDA:
+#if defined(RZ_CUDA)
+        *out = &rz_backend_cuda;
+#endif
+        break;
     default: return rz_fail(RZ_E_ARG, "rz_engine_open: backend %u, expected 0 (ref), 1 (cpu) or 2 (cuda)", id);
     }
     if (*out != NULL) return RZ_OK;
@@ -101,6 +105,20 @@ static void add_isas(text *t) {
     }
 }
 
+/* Texts of the driver hold no quotes or backslashes worth keeping. */
+static void add_cuda(text *t) {
+    char name[80] = "";
+#if defined(RZ_CUDA)
+    const char *why = rz_cuda_why_not(name);
+#else
+    const char *why = "not in this build";
+#endif
+    add(t, "{\"name\":\"cuda\",\"usable\":%s", why == NULL ? "true" : "false");
+    if (name[0] != 0) add(t, ",\"device\":\"%s\"", name);
+    if (why != NULL) add(t, ",\"why\":\"%s\"", why);
+    add(t, "}");
+}
+
 RZ_API int32_t rz_library_info(uint8_t *out, uint32_t cap) {
     text t = {.n = 0};
     uint64_t free_bytes = 0, total_bytes = 0;
@@ -115,8 +133,9 @@ RZ_API int32_t rz_library_info(uint8_t *out, uint32_t cap) {
     add(&t, ",\"cores\":%u,\"memory_bytes\":%llu,\"memory_free_bytes\":%llu,\"isas\":[", rz_cpu_count(),
         (unsigned long long)total_bytes, (unsigned long long)free_bytes);
     add_isas(&t);
-    add(&t, "],\"backends\":[{\"name\":\"ref\",\"usable\":true},{\"name\":\"cpu\",\"usable\":true},"
-            "{\"name\":\"cuda\",\"usable\":false,\"why\":\"not in this build\"}]}");
+    add(&t, "],\"backends\":[{\"name\":\"ref\",\"usable\":true},{\"name\":\"cpu\",\"usable\":true},");
+    add_cuda(&t);
+    add(&t, "]}");
     if (t.n <= cap && out != NULL) memcpy(out, t.bytes, t.n);
     return (int32_t)t.n;
 }

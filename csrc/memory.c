@@ -90,15 +90,32 @@ void *rz_alloc(rz_account *account, rz_memory_kind kind, size_t bytes, const cha
     return memory;
 }
 
+static void uncount(rz_account *account, rz_memory_kind kind, uint64_t bytes) {
+    atomic_fetch_sub(&live_bytes[kind], bytes);
+    atomic_fetch_sub(&total_bytes, bytes);
+    if (account != NULL) atomic_fetch_sub(&account->used_bytes, bytes);
+}
+
 void rz_free(void *memory) {
     if (memory == NULL) return;
     const block b = *block_of(memory);
-    atomic_fetch_sub(&live_bytes[b.kind], b.bytes);
-    atomic_fetch_sub(&total_bytes, b.bytes);
-    if (b.account != NULL) atomic_fetch_sub(&b.account->used_bytes, b.bytes);
+    uncount(b.account, b.kind, b.bytes);
     if (b.region_bytes > 0) rz_os_unmap(b.region, b.region_bytes);
     else free(b.region);
 }
+
+bool rz_account_take(rz_account *account, rz_memory_kind kind, uint64_t bytes, const char *what) {
+    if (!charge(account, bytes)) {
+        rz_fail(RZ_E_OOM_DEVICE, "%s (%s): %llu bytes are more than memory_max leaves to this engine (%llu of %llu used)",
+                what, kind_name(kind), (unsigned long long)bytes, (unsigned long long)rz_account_used(account),
+                (unsigned long long)account->max_bytes);
+        return false;
+    }
+    count(kind, bytes);
+    return true;
+}
+
+void rz_account_give(rz_account *account, rz_memory_kind kind, uint64_t bytes) { uncount(account, kind, bytes); }
 
 rz_account *rz_account_open(uint64_t max_bytes) {
     rz_account *account = rz_alloc(NULL, RZ_MEMORY_OTHER, sizeof *account, "account of an engine");

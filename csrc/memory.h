@@ -3,6 +3,7 @@
 #ifndef RZ_MEMORY_H
 #define RZ_MEMORY_H
 #include "realizar.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef enum rz_memory_kind { RZ_MEMORY_WEIGHTS, RZ_MEMORY_PLAN, RZ_MEMORY_CACHE, RZ_MEMORY_OTHER } rz_memory_kind;
@@ -20,6 +21,10 @@ uint64_t rz_account_used(const rz_account *account);
  * control group) says that it has less: touching such memory would end the process. */
 void *rz_alloc(rz_account *account, rz_memory_kind kind, size_t bytes, const char *what);
 void rz_free(void *memory); /* NULL is fine */
+
+/* Counts and limits bytes of a device's memory in the same way; false with the message set (OOM_DEVICE). */
+bool rz_account_take(rz_account *account, rz_memory_kind kind, uint64_t bytes, const char *what);
+void rz_account_give(rz_account *account, rz_memory_kind kind, uint64_t bytes);
 
 /* Writes the byte counts of rz_stats. */
 void rz_memory_stats(rz_stats *out);

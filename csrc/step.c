@@ -26,18 +26,26 @@ static bool hold(rz_queue *q, rz_ticket *t, uint32_t ms) {
     return goes_on;
 }
 
-static void copy_pages(const rz_ticket *t) {
+static rz_status copy_pages(const rz_ticket *t) {
+    const rz_engine *e = t->plan->engine;
     const rz_cache_view *view = &t->cache->view;
     for (uint32_t i = 0; i < t->header.n_copies; i++) {
         const rz_batch_copy *copy = &t->batch.copies[i];
         const rz_cache_mem *mem = &view->groups[copy->group];
-        memcpy(mem->data + copy->dst_page * mem->page_bytes, mem->data + copy->src_page * mem->page_bytes,
-               mem->page_bytes);
+        uint8_t *to = mem->data + copy->dst_page * mem->page_bytes;
+        const uint8_t *from = mem->data + copy->src_page * mem->page_bytes;
+        if (e->backend->page_copy != NULL) {
+            const rz_status status = (rz_status)e->backend->page_copy(e->state, to, from, mem->page_bytes);
+            if (status != RZ_OK) return status;
+        } else {
+            memcpy(to, from, mem->page_bytes);
+        }
         if (copy->group != 0) continue;
         const size_t page_tokens = mem->spec.page_tokens;
         memcpy(view->ids + copy->dst_page * page_tokens, view->ids + copy->src_page * page_tokens,
                page_tokens * sizeof *view->ids);
     }
+    return RZ_OK;
 }
 
 /* Puts last samples in the place of -1, and the ids of this step into the cache. A sequence whose slot has no last
@@ -96,9 +104,10 @@ static rz_status forward_and_sample(rz_queue *q, rz_ticket *t, const rz_step *st
     const uint32_t hold_ms = rz_test_hold_take();
     if (hold_ms > 0 && !hold(q, t, hold_ms)) return cancelled(t);
     uint64_t from = rz_time_ns();
-    if (t->cache != NULL) copy_pages(t);
+    rz_status status = t->cache != NULL ? copy_pages(t) : RZ_OK;
+    if (status != RZ_OK) return status;
     resolve_tokens(t, step);
-    rz_status status = (rz_status)backend->forward(plan->program, step);
+    status = (rz_status)backend->forward(plan->program, step);
     if (status != RZ_OK) return status;
     *device_ns = rz_time_ns() - from;
     if (t->hold && !await_release(q, t)) return cancelled(t);

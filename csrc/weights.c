@@ -124,8 +124,9 @@ static rz_status place(rz_weights *w) {
             return rz_fail(RZ_E_OVERFLOW, "rz_weights_open: the sum of all layouts does not fit");
         }
     }
-    w->data = rz_alloc(w->engine->account, RZ_MEMORY_WEIGHTS, total, "weights");
-    if (w->data == NULL) return RZ_E_OOM_HOST;
+    const rz_status status = rz_engine_alloc(w->engine, RZ_MEMORY_WEIGHTS, total, "weights", &w->data);
+    if (status != RZ_OK) return status;
+    w->data_bytes = total;
     uint64_t at = 0;
     for (uint32_t i = 0; i < w->n; i++) {
         w->tensors[i].data = w->data + at;
@@ -163,7 +164,7 @@ static void weights_destroy(rz_object *object) {
     rz_free(w->first_block);
     rz_free(w->sources);
     rz_free(w->paths);
-    rz_free(w->data);
+    rz_engine_free(w->engine, RZ_MEMORY_WEIGHTS, w->data_bytes, w->data);
     rz_free(w->written);
     rz_free(w);
 }

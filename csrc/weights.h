@@ -20,7 +20,8 @@ typedef struct rz_weights {
     rz_tensor *tensors;
     rz_source *sources;
     char *paths;   /* what the sources point to */
-    uint8_t *data; /* all layouts */
+    uint8_t *data; /* all layouts, in the engine's memory */
+    uint64_t data_bytes;
     uint64_t *first_block; /* [n + 1] blocks of RZ_WRITE_ROWS rows of weights that come by rz_weights_write */
     uint8_t *written;      /* a bit each */
     rz_mutex lock;

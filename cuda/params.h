@@ -84,10 +84,38 @@ typedef struct rzc_product {
     float factor, cap;  /* factor * y, then cap * tanh(y / cap) unless cap is 0 */
 } rzc_product;
 
+/* Products of many token rows (prefill_product.cu, prefill_wgmma.cu): activations as 16-bit tiles (prefill.cuh), up to
+ * three matrices of one format with the same columns in one launch, or gate and up of a GLU. */
+typedef struct rzc_prefill_x {
+    RZC_PTR(const float) x;    /* [n_rows][ldx] */
+    RZC_PTR(uint8_t) tiles;    /* [(cols + 63) / 64][rows_pad] x 128 bytes */
+    RZC_PTR(float) row_scale;  /* [rows_pad]: what a sum is multiplied by */
+    uint32_t n_rows, rows_pad, ldx, cols;
+} rzc_prefill_x;
+typedef struct rzc_prefill_matrix {
+    rzc_matrix w;
+    RZC_PTR(float) y;          /* [n_rows][ldy] */
+    RZC_PTR(const float) bias; /* [n_out], NULL = none */
+    RZC_PTR(const float) add;  /* [n_rows][ldy] added last, NULL = none */
+    uint32_t n_out, ldy;
+    uint32_t first_tile, reserved; /* tiles of 128 outputs before this matrix */
+} rzc_prefill_matrix;
+#define RZC_PREFILL_MATS 3
+enum { RZC_PREFILL_NO_GLU = 0, RZC_PREFILL_SILU, RZC_PREFILL_GELU };
+typedef struct rzc_prefill {
+    rzc_prefill_matrix mats[RZC_PREFILL_MATS]; /* glu: y of mats[0] = act(mats[0]) * mats[1]; a tile is 64 outputs */
+    RZC_PTR(const uint8_t) tiles;
+    RZC_PTR(const float) row_scale;
+    uint32_t n_rows, rows_pad, cols, n_mats;
+    uint32_t n_tiles, glu;     /* tiles of outputs, all matrices */
+    float factor, cap;
+} rzc_prefill;
+
 typedef struct rzc_norm {
     RZC_PTR(const float) x;
     RZC_PTR(float) y;
-    RZC_PTR(const float) weight, bias; /* NULL = none */
+    RZC_PTR(const float) weight; /* NULL = none */
+    RZC_PTR(const float) bias;
     uint32_t n_rows, cols, group, weight_cols;
     float eps;
     uint32_t is_layer_norm;

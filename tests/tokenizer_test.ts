@@ -118,7 +118,7 @@ test("tokenizer: SentencePiece merges by score, with byte fallback and a space i
   assertEquals([...trimmed.encode("  he   he ")], [first, first]);
 });
 
-test("tokenizer: user-defined runs of spaces are matched longest first, as files converted from Gemma have them", () => {
+test("tokenizer: user-defined runs of spaces are matched longest first, as in files converted from Gemma", () => {
   const source = smallSpmSource(["▁", "a", "▁a"], { addSpacePrefix: false });
   const runs = ["  ", "    "];
   const tokens = Array.from({ length: source.tokens.length }, (_, id) => stringAt(source.tokens, id));

@@ -160,7 +160,7 @@ export function preTokenizerRow(name: string | undefined): PreTokenizerRow {
   if (name === undefined) {
     throw new RealizarError(
       "KEY_MISSING",
-      "tokenizer.ggml.pre is missing: this file was made before pre-tokenizers were recorded and must be converted anew",
+      "tokenizer.ggml.pre is missing: the file is older than pre-tokenizers in GGUF and must be converted anew",
     );
   }
   const row = byName.get(name);

@@ -8,8 +8,14 @@
 #include "plan_builder.h"
 #include "test.h"
 
+/* A test may ask for more before it includes this. */
+#if !defined(FIXTURE_PAGES)
 #define FIXTURE_PAGES 12u
 #define FIXTURE_TOKENS_MAX 64u
+#endif
+
+/* What engines are opened with. */
+static uint32_t fixture_threads = 2, fixture_isa = RZ_ISA_AUTO;
 
 typedef struct fixture {
     const rz_backend *backend;
@@ -98,7 +104,8 @@ static inline void fixture_cache(fixture *f, uint32_t kv_dtype) {
 /* Opens everything but the program, for a plan of at most 64 weights. */
 static inline bool fixture_open_bytes(fixture *f, const rz_backend *backend, const uint8_t *bytes, uint32_t n) {
     *f = (fixture){.backend = backend, .account = rz_account_open(0)};
-    const rz_engine_options options = {.size = sizeof options, .n_devices = 1, .n_threads = 2};
+    const rz_engine_options options = {.size = sizeof options, .n_devices = 1,
+                                       .n_threads = fixture_threads, .isa_max = fixture_isa};
     bool good = backend->engine_open(&options, f->account, &f->engine) == RZ_OK;
     good = good && rz_plan_read(bytes, n, f->account, &f->ir) == RZ_OK;
     for (uint32_t i = 0; good && i < f->ir.header->n_weights; i++) {

@@ -1,0 +1,261 @@
+// attention.cu - attention, F32 arithmetic. rzc_attention_k: any shape, any cache type, cached or of the batch alone.
+// rzc_attention_<d>_<g>: F16 cache, heads of d columns, g query heads a block, split over the keys: for few rows.
+#include "dequant.cuh"
+
+__device__ __forceinline__ void pdl() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Keys (or values) of one sequence in one layer.
+struct Rows {
+    const u8 *data;
+    const u32 *pages;
+    u64 page_bytes, layer_at;
+    u32 shift, row_bytes, dtype;
+    __device__ const u8 *at(u32 position) const {
+        const u32 page = pages[position >> shift];
+        return data + page * page_bytes + layer_at + (u64)(position & ((1u << shift) - 1)) * row_bytes;
+    }
+};
+__device__ __forceinline__ Rows rows_of(const rzc_attention &p, u32 seq, bool is_v) {
+    const rzc_group &g = p.step.head->groups[p.group];
+    const u64 tokens = 1u << g.page_shift;
+    Rows r;
+    r.data = g.data, r.page_bytes = g.page_bytes, r.shift = g.page_shift;
+    r.pages = p.step.head->pages + p.step.seq_pages[seq * RZC_GROUPS + p.group];
+    r.layer_at = p.layer * tokens * (g.k_bytes + g.v_bytes) + (is_v ? tokens * g.k_bytes : 0);
+    r.row_bytes = is_v ? g.v_bytes : g.k_bytes, r.dtype = is_v ? g.v_dtype : g.k_dtype;
+    return r;
+}
+__device__ __forceinline__ float element(const u8 *row, u32 dtype, u32 i) {
+    if (dtype == 0) return ((const float *)row)[i];
+    if (dtype == 1) return __half2float(((const __half *)row)[i]);
+    const u8 *b = row + i / 32 * 34;
+    return (float)(signed char)b[2 + i % 32] * f16_at(b);
+}
+
+constexpr u32 TILE = 128;
+// Shared: q[k_cols], sum[v_cols], score[TILE] floats. grid: (n_heads, n_rows); block: TILE
+extern "C" __global__ void rzc_attention_k(const rzc_attention p) {
+    extern __shared__ float room[];
+    __shared__ float red[8];
+    float *q = room, *sum = q + p.k_cols, *score = sum + p.v_cols;
+    pdl();
+    const u32 h = blockIdx.x, t = blockIdx.y, seq = p.step.row_seq[t], position = p.step.row_position[t];
+    const u32 head = h / (p.n_heads / p.n_kv_heads), tid = threadIdx.x, warp = tid / 32, lane = tid % 32;
+    const u32 n_past = p.step.seq_n_past[seq], row0 = p.step.seq_first_row[seq];
+    u32 first, last;
+    Rows keys = {}, values = {};
+    if (p.cached) {
+        first = p.window && p.window <= position ? position - p.window + 1 : 0, last = position;
+        keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
+    } else {
+        first = n_past, last = n_past + p.step.seq_first_row[seq + 1] - row0 - 1;
+    }
+    for (u32 i = tid; i < p.k_cols; i += TILE) q[i] = p.q[((u64)t * p.n_heads + h) * p.k_cols + i];
+    for (u32 i = tid; i < p.v_cols; i += TILE) sum[i] = 0;
+    float max = p.sinks ? p.sinks[h] : -INFINITY, total = p.sinks ? 1.f : 0.f;
+    __syncthreads();
+    for (u32 begin = first; begin <= last; begin += TILE) {
+        const u32 n = min(TILE, last - begin + 1);
+        for (u32 j = warp; j < n; j += TILE / 32) {
+            const u32 at = begin + j;
+            float s = 0;
+            if (p.cached) {
+                const u8 *k = keys.at(at);
+                for (u32 i = lane; i < p.k_cols; i += 32) s += q[i] * element(k, keys.dtype, head * p.k_cols + i);
+            } else {
+                const float *k = p.k + ((u64)(row0 + at - n_past) * p.n_kv_heads + head) * p.k_cols;
+                for (u32 i = lane; i < p.k_cols; i += 32) s += q[i] * k[i];
+            }
+            for (int o = 16; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+            s *= p.scale;
+            if (p.cap != 0) s = p.cap * tanhf(s / p.cap);
+            if (lane == 0) score[j] = s;
+        }
+        __syncthreads();
+        float m = tid < n ? score[tid] : -INFINITY;
+        for (int o = 16; o; o >>= 1) m = fmaxf(m, __shfl_xor_sync(~0u, m, o));
+        if (lane == 0) red[warp] = m;
+        __syncthreads();
+        m = fmaxf(fmaxf(fmaxf(red[0], red[1]), fmaxf(red[2], red[3])), max);
+        const float factor = expf(max - m), e = tid < n ? expf(score[tid] - m) : 0.f;
+        float s = e;
+        for (int o = 16; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+        if (lane == 0) red[4 + warp] = s;
+        score[tid] = e;
+        __syncthreads();
+        total = total * factor + (red[4] + red[5]) + (red[6] + red[7]);
+        max = m;
+        for (u32 i = tid; i < p.v_cols; i += TILE) {
+            float x = sum[i] * factor;
+            for (u32 j = 0; j < n; j++) {
+                const u32 at = begin + j;
+                const float v = p.cached ? element(values.at(at), values.dtype, head * p.v_cols + i)
+                                         : p.v[((u64)(row0 + at - n_past) * p.n_kv_heads + head) * p.v_cols + i];
+                x += score[j] * v;
+            }
+            sum[i] = x;
+        }
+        __syncthreads();
+    }
+    for (u32 i = tid; i < p.v_cols; i += TILE) p.out[((u64)t * p.n_heads + h) * p.v_cols + i] = sum[i] / total;
+}
+
+// ---- few rows: the keys of a row are split over n_splits blocks; the last of them to arrive adds their parts in order --
+
+// Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and two rounds
+// of them are in flight. Every quarter keeps its own maximum; they meet at the end.
+template <int D, int H> __device__ __forceinline__ void split_attention(const rzc_attention &p) {
+    constexpr int C = D / 8, W = 4, U = 2; // columns a lane, warps, rounds
+    __shared__ float part_sum[W][H][D], part_max[W][H], part_total[W][H];
+    __shared__ u32 is_last;
+    pdl();
+    const u32 per_kv = p.n_heads / p.n_kv_heads / H, hb = blockIdx.x, split = blockIdx.y, t = blockIdx.z;
+    const u32 kv = hb / per_kv, h0 = kv * (p.n_heads / p.n_kv_heads) + hb % per_kv * H;
+    const u32 tid = threadIdx.x, warp = tid / 32, lane = tid % 32, quarter = lane / 8, c = lane % 8;
+    const u32 seq = p.step.row_seq[t], position = p.step.row_position[t];
+    const u32 first = p.window && p.window <= position ? position - p.window + 1 : 0, len = position - first + 1;
+    const u32 chunk = max(64u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
+    if (split >= n_used) return;
+    const Rows keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
+    const u32 begin = first + split * chunk, end = min(begin + chunk, position + 1);
+    const float log2e = 1.4426950408889634f;
+    float q[H][C], sum[H][C], max[H], total[H];
+#pragma unroll
+    for (int h = 0; h < H; h++) {
+        const float4 *from = (const float4 *)(p.q + ((u64)t * p.n_heads + h0 + h) * D + c * C);
+#pragma unroll
+        for (int i = 0; i < C / 4; i++) {
+            const float4 x = __ldcg(from + i);
+            q[h][4 * i] = x.x, q[h][4 * i + 1] = x.y, q[h][4 * i + 2] = x.z, q[h][4 * i + 3] = x.w;
+        }
+        max[h] = -INFINITY, total[h] = 0;
+#pragma unroll
+        for (int i = 0; i < C; i++) sum[h][i] = 0;
+    }
+    for (u32 b = begin + warp * 4 + quarter; b - quarter < end; b += W * 4 * U) {
+        uint4 kk[U][C / 8], vv[U][C / 8];
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            const u32 at = min(b + u * W * 4, end - 1);
+            const uint4 *kp = (const uint4 *)(keys.at(at) + (kv * D + c * C) * 2);
+            const uint4 *vp = (const uint4 *)(values.at(at) + (kv * D + c * C) * 2);
+#pragma unroll
+            for (int i = 0; i < C / 8; i++) kk[u][i] = __ldcg(kp + i), vv[u][i] = __ldcg(vp + i);
+        }
+        float s[U][H];
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+#pragma unroll
+            for (int h = 0; h < H; h++) s[u][h] = 0;
+#pragma unroll
+            for (int i = 0; i < C / 2; i++) {
+                const u32 word = ((const u32 *)&kk[u][0])[i];
+                const float2 k = __half22float2(*(const __half2 *)&word);
+#pragma unroll
+                for (int h = 0; h < H; h++) s[u][h] += q[h][2 * i] * k.x + q[h][2 * i + 1] * k.y;
+            }
+#pragma unroll
+            for (int h = 0; h < H; h++) {
+                for (int o = 4; o; o >>= 1) s[u][h] += __shfl_xor_sync(~0u, s[u][h], o);
+                s[u][h] *= p.scale;
+                if (p.cap != 0) s[u][h] = p.cap * tanhf(s[u][h] / p.cap);
+                s[u][h] = b + u * W * 4 < end ? s[u][h] * log2e : -INFINITY;
+            }
+        }
+#pragma unroll
+        for (int h = 0; h < H; h++) {
+            float m = max[h];
+#pragma unroll
+            for (int u = 0; u < U; u++) m = fmaxf(m, s[u][h]);
+            if (m > max[h]) {
+                const float f = exp2f(max[h] - m);
+                total[h] *= f, max[h] = m;
+#pragma unroll
+                for (int i = 0; i < C; i++) sum[h][i] *= f;
+            }
+#pragma unroll
+            for (int u = 0; u < U; u++) {
+                s[u][h] = m == -INFINITY ? 0.f : exp2f(s[u][h] - m);
+                total[h] += s[u][h];
+            }
+        }
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            const bool in = b + u * W * 4 < end;
+#pragma unroll
+            for (int i = 0; i < C / 2; i++) {
+                const u32 word = in ? ((const u32 *)&vv[u][0])[i] : 0u;
+                const float2 v = __half22float2(*(const __half2 *)&word);
+#pragma unroll
+                for (int h = 0; h < H; h++) sum[h][2 * i] += s[u][h] * v.x, sum[h][2 * i + 1] += s[u][h] * v.y;
+            }
+        }
+    }
+    // the four quarters of a warp, then the warps
+#pragma unroll
+    for (int h = 0; h < H; h++) {
+        float m = max[h];
+        m = fmaxf(m, __shfl_xor_sync(~0u, m, 8)), m = fmaxf(m, __shfl_xor_sync(~0u, m, 16));
+        const float f = max[h] == -INFINITY ? 0.f : exp2f(max[h] - m);
+        float n = total[h] * f;
+        n += __shfl_xor_sync(~0u, n, 8), n += __shfl_xor_sync(~0u, n, 16);
+#pragma unroll
+        for (int i = 0; i < C; i++) {
+            float x = sum[h][i] * f;
+            x += __shfl_xor_sync(~0u, x, 8), x += __shfl_xor_sync(~0u, x, 16);
+            if (quarter == 0) part_sum[warp][h][c * C + i] = x;
+        }
+        if (lane == 0) part_max[warp][h] = m, part_total[warp][h] = n;
+    }
+    __syncthreads();
+    const u64 row = (u64)t * p.n_heads + h0;
+    const bool with_sink = p.sinks != nullptr;
+    for (u32 i = tid; i < H * D; i += W * 32) {
+        const u32 h = i / D, d = i % D;
+        float m = -INFINITY, n = 0, x = 0;
+        for (int w = 0; w < W; w++) m = fmaxf(m, part_max[w][h]);
+        for (int w = 0; w < W; w++) {
+            const float f = part_max[w][h] == -INFINITY ? 0.f : exp2f(part_max[w][h] - m);
+            n += part_total[w][h] * f, x += part_sum[w][h][d] * f;
+        }
+        if (n_used == 1) {
+            if (with_sink) {
+                const float sink = p.sinks[h0 + h] * log2e, top = fmaxf(m, sink), f = exp2f(m - top);
+                n = n * f + exp2f(sink - top), x *= f;
+            }
+            p.out[(row + h) * D + d] = x / n;
+        } else {
+            float *to = p.parts + ((row + h) * p.n_splits + split) * (D + 2);
+            __stcg(to + 2 + d, x);
+            if (d == 0) __stcg(to, m), __stcg(to + 1, n);
+        }
+    }
+    if (n_used == 1) return;
+    __threadfence();
+    __syncthreads();
+    if (tid == 0) is_last = atomicInc(p.arrivals + (u64)t * gridDim.x + hb, n_used - 1) == n_used - 1;
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    for (u32 i = tid; i < H * D; i += W * 32) {
+        const u32 h = i / D, d = i % D;
+        const float *from = p.parts + (row + h) * p.n_splits * (D + 2);
+        float m = with_sink ? p.sinks[h0 + h] * log2e : -INFINITY, n = with_sink ? 1.f : 0.f, x = 0;
+        for (u32 s = 0; s < n_used; s++) {
+            const float *part = from + s * (D + 2);
+            const float pm = __ldcg(part), pn = __ldcg(part + 1), px = __ldcg(part + 2 + d), top = fmaxf(m, pm);
+            const float f = m == -INFINITY ? 0.f : exp2f(m - top), g = exp2f(pm - top);
+            n = n * f + pn * g, x = x * f + px * g, m = top;
+        }
+        p.out[(row + h) * D + d] = x / n;
+    }
+}
+// grid: (n_heads / H, n_splits, n_rows); block: 128
+#define KERNEL(d, h)                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(128) rzc_attention_##d##_##h(const rzc_attention p) { split_attention<d, h>(p); }
+KERNEL(64, 1) KERNEL(64, 2) KERNEL(64, 3) KERNEL(64, 4) KERNEL(128, 1) KERNEL(128, 2) KERNEL(128, 3) KERNEL(128, 4)

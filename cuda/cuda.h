@@ -1,0 +1,144 @@
+/* cuda.h - internal: the CUDA executor's own objects.
+ *
+ * A context of its own per engine. Every entry pushes it and pops it, so any thread may call. One stream does the steps;
+ * each loader has a lane with a stream of its own. After an error that the driver calls sticky the engine is lost: every
+ * call answers DEVICE_LOST with the first message. */
+#ifndef RZ_CUDA_H
+#define RZ_CUDA_H
+#include "driver.h"
+#include "error.h"
+#include "lower.h"
+#include "os.h"
+#include "params.h"
+
+/* X(module, name): the function rzc_<name> of cuda/<module>.cu. The products of all formats follow. */
+#define RZC_KERNELS(X)                                                                                                \
+    X(weights, repack_q4_k) X(weights, repack_q6_k) X(weights, repack_q8_0) X(weights, repack_bf16)                   \
+    X(weights, read_row) X(weights, read_all)                                                                         \
+    X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
+    X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k)                                                        \
+    X(attention, attention_k)                                                                                         \
+    X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3) X(attention, attention_64_4) \
+    X(attention, attention_128_1) X(attention, attention_128_2) X(attention, attention_128_3)                         \
+    X(attention, attention_128_4)
+typedef enum rzc_kernel {
+#define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
+    RZC_KERNELS(RZC_KERNEL_ENUM)
+#undef RZC_KERNEL_ENUM
+    RZC_K_PRODUCT1, /* + format */
+    RZC_K_PRODUCT8 = RZC_K_PRODUCT1 + RZC_N_FORMATS,
+    RZC_N_KERNELS = RZC_K_PRODUCT8 + RZC_N_FORMATS
+} rzc_kernel;
+
+#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul)
+typedef enum rzc_module {
+#define RZC_MODULE_ENUM(name) RZC_M_##name,
+    RZC_MODULES(RZC_MODULE_ENUM)
+#undef RZC_MODULE_ENUM
+    RZC_N_MODULES
+} rzc_module;
+
+/* The compiled code of a module: modules.c. */
+const void *rzc_fatbin(rzc_module module);
+
+#define RZC_LANES 8u
+#define RZC_LANE_BYTES ((size_t)8 << 20)
+
+/* What a thread that stores or reads weights works with. */
+typedef struct rzc_lane {
+    void *stream;
+    uint8_t *pinned;
+    rz_cu_ptr device;
+    bool taken;
+} rzc_lane;
+
+typedef struct rzc_engine {
+    const rz_cu *cu;
+    rz_account *account;
+    void *context;
+    int device, n_sms, cc_major, cc_minor, shared_max;
+    char name[80];
+    void *modules[RZC_N_MODULES];
+    void *kernels[RZC_N_KERNELS];
+    void *stream;
+    rz_mutex lock; /* lanes, message */
+    rz_cond lane_free;
+    rzc_lane lanes[RZC_LANES];
+    atomic_bool lost;
+    char message[RZ_MESSAGE_BYTES];
+} rzc_engine;
+
+/* Makes the engine's context current; DEVICE_LOST when it is lost. Each success is followed by rzc_leave. */
+rz_status rzc_enter(rzc_engine *e);
+void rzc_leave(rzc_engine *e);
+/* RZ_OK for 0; else sets the message and tells whether the device is lost. */
+rz_status rzc_check(rzc_engine *e, rz_cu_result result, const char *what);
+
+/* Zeroed device memory, counted. */
+rz_status rzc_alloc(rzc_engine *e, rz_memory_kind kind, uint64_t bytes, const char *what, rz_cu_ptr *out);
+void rzc_free(rzc_engine *e, rz_memory_kind kind, uint64_t bytes, rz_cu_ptr memory);
+
+/* Launches with one parameter struct on a stream. `chained`: may begin before its predecessor ended (the kernel waits
+ * by itself). */
+typedef struct rzc_shape {
+    uint32_t x, y, z, threads, shared_bytes, cluster;
+    bool chained;
+} rzc_shape;
+rz_status rzc_launch(rzc_engine *e, void *stream, uint32_t kernel, rzc_shape shape, void *params);
+
+/* ---- weights.c ---- */
+/* The format a weight gets: records where the product kernels know them. */
+rzc_format rzc_format_of(const rz_weight *spec);
+rzc_matrix rzc_matrix_of(const rz_tensor *t);
+int32_t rzc_weight_bytes(void *engine, const rz_weight *spec, uint64_t *bytes);
+uint32_t rzc_weight_row_unit(void *engine, const rz_weight *spec);
+void rzc_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
+void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
+
+/* ---- program.c ---- */
+#define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
+#define RZC_FEW_ROWS 8u
+#define RZC_SPLITS 32u    /* of the keys of a row, at most */
+#define RZC_INLINE_PAGES 16384u /* entries of page tables that travel with the batch */
+
+typedef struct rzc_program {
+    rzc_engine *engine;
+    const rz_plan_ir *ir;
+    const rz_tensor *tensors;
+    rz_plan_options options;
+    rz_lowering lowering[RZC_CLASSES];
+    uint32_t last_class; /* of the last step */
+    uint64_t device_bytes, pinned_bytes;
+    rz_cu_ptr memory; /* all of the following */
+    rz_cu_ptr arena, batch, numbers, parts, arrivals, argmax;
+    rzc_step step_at; /* in `batch` */
+    size_t batch_bytes, pages_at; /* of the fixed part, and where inline pages begin */
+    uint8_t *pinned;      /* the batch as it is uploaded, then a row of logits, then argmax */
+    float *logits_row;
+    float *argmax_host;
+    void *sample_scratch;
+    /* Of the step that runs. */
+    const rz_step *step;
+    uint32_t row_class;
+    uint32_t n_rows[4]; /* of each rz_rows */
+} rzc_program;
+
+int32_t rzc_program_open(void *engine, const rz_plan_ir *ir, const rz_tensor *tensors, const rz_plan_options *options,
+                         rz_plan_info *info, void **program);
+void rzc_program_close(void *program);
+uint32_t rzc_program_listing(void *program, uint32_t row_class, uint8_t *out, uint32_t cap);
+uint32_t rzc_program_profile(void *program, rz_brick *out, uint32_t cap_bricks);
+int32_t rzc_forward(void *program, const rz_step *step);
+int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t n_rows, float *out);
+int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
+                   rz_result_top *tops);
+
+static inline rz_cu_ptr rzc_value(const rzc_program *p, uint32_t id) {
+    return p->arena + p->lowering[p->row_class].value_offset[id - 1];
+}
+
+/* ---- launch.c ---- */
+/* Queues one op, or a fusion. */
+rz_status rzc_run(rzc_program *p, const rz_launch *launch);
+
+#endif

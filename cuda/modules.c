@@ -1,0 +1,24 @@
+/* modules.c - the compiled kernels, for every GPU this build is for. */
+#include "cuda.h"
+
+alignas(64) static const unsigned char weights_code[] = {
+#embed "weights.fatbin"
+};
+alignas(64) static const unsigned char ops_code[] = {
+#embed "ops.fatbin"
+};
+alignas(64) static const unsigned char attention_code[] = {
+#embed "attention.fatbin"
+};
+alignas(64) static const unsigned char matmul_code[] = {
+#embed "matmul.fatbin"
+};
+
+const void *rzc_fatbin(rzc_module module) {
+    static const void *const code[] = {
+#define CODE(name) [RZC_M_##name] = name##_code,
+        RZC_MODULES(CODE)
+#undef CODE
+    };
+    return code[module];
+}
