@@ -6,6 +6,10 @@
 #include "dequant.cuh"
 
 template <int F, int R> __device__ __forceinline__ void product(const rzc_product &p) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
     const u32 n = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.y * R;
     if (n >= p.n_out) return;
     const u32 cols = p.w.cols, count = min((u32)R, p.n_rows - first);

@@ -68,3 +68,11 @@ __device__ __forceinline__ void put(const rzc_prefill &p, const rzc_prefill_matr
     const u64 at = (u64)t * m.ldy + n;
     m.y[at] = m.add ? m.add[at] + y : y;
 }
+// Which matrix an output tile belongs to.
+__device__ __forceinline__ u32 matrix_of(const rzc_prefill &p, u32 tile) {
+    u32 i = 0;
+    if (!p.glu) {
+        while (i + 1 < p.n_mats && tile >= p.mats[i + 1].first_tile) i++;
+    }
+    return i;
+}

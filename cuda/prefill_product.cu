@@ -89,15 +89,6 @@ __device__ __forceinline__ void load_rows(const rzc_prefill &p, u32 t0, u32 chun
     for (u32 i = threadIdx.x; i < TILE_BYTES / 16; i += 256) copy16(to + i * 16, from + i * 16, true);
     copy_commit();
 }
-// Which matrix an output tile belongs to.
-__device__ __forceinline__ u32 matrix_of(const rzc_prefill &p, u32 tile) {
-    u32 i = 0;
-    if (!p.glu) {
-        while (i + 1 < p.n_mats && tile >= p.mats[i + 1].first_tile) i++;
-    }
-    return i;
-}
-
 template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
     constexpr bool BF = is_bf16(F);
     extern __shared__ __align__(1024) u8 room[];

@@ -1,7 +1,6 @@
 /* weights.c - weights on the device: formats, and the way in and out. */
 #include "cuda.h"
 #include "dtype.h"
-#include "weights.h"
 #include <string.h>
 
 static const struct {

@@ -77,6 +77,8 @@ export interface GenerationResult {
  * `cancel()`, an aborted signal or `await using` end it.
  */
 export interface Generation extends AsyncIterable<GenerationPart>, AsyncDisposable {
+  /** `waiting` for its prompt's tokens or a free place, `running` since the engine took it up, or `ended`. */
+  readonly state: "waiting" | "running" | "ended";
   /** The whole answer once it ended. Rejects with what went wrong; never unhandled. */
   result(): Promise<GenerationResult>;
   /** The text, as a stream; takes the place of iterating. */

@@ -9,7 +9,7 @@ const FUNCTION_LINES = 70;
 const FILE_LINES: Record<string, number> = { ts: 300, mjs: 300, js: 300, zig: 300, c: 500, h: 500, cu: 500, cuh: 500 };
 const FOLDERS = ["src", "tests", "tools", "bench", "bin", "examples", "csrc", "cuda"];
 /** Data, not source; and other people's code. */
-const NOT_OURS = ["tests/golden", "tests/corpus", "bench/peers/node_modules", "bench/results"];
+const NOT_OURS = ["tests/golden", "tests/corpus", "bench/results"];
 
 interface SourceFile {
   readonly path: string;
@@ -21,7 +21,7 @@ interface SourceFile {
 }
 
 function walk(path: string): string[] {
-  if (NOT_OURS.includes(path) || !existsSync(inRoot(path))) return [];
+  if (NOT_OURS.includes(path) || path.endsWith("/node_modules") || !existsSync(inRoot(path))) return [];
   if (!statSync(inRoot(path)).isDirectory()) return [path];
   return readdirSync(inRoot(path)).sort().flatMap((name) => walk(`${path}/${name}`));
 }

@@ -42,6 +42,7 @@ export class RunningGeneration implements Generation, StreamListener {
   #promptTokens = 0;
   /** The reader that waits for a part. */
   #waiting: (() => void) | undefined;
+  #started = false;
   #ended = false;
   #error: RealizarError | undefined;
   #hasReader = false;
@@ -83,7 +84,12 @@ export class RunningGeneration implements Generation, StreamListener {
     );
   }
 
+  get state(): Generation["state"] {
+    return this.#ended ? "ended" : this.#started ? "running" : "waiting";
+  }
+
   started(cachedTokens: number): void {
+    this.#started = true;
     this.#cachedTokens = cachedTokens;
   }
 

@@ -130,12 +130,18 @@ export class Model implements AsyncDisposable {
     return new Conversation(start, options);
   }
 
-  /** Token ids of a text. */
-  async tokenize(text: string, options: TokenizeOptions = {}): Promise<Int32Array> {
+  /** Token ids of a text, or of a conversation as the chat template writes it; options but `signal` are for texts. */
+  async tokenize(text: string | readonly ChatMessage[], options: TokenizeOptions = {}): Promise<Int32Array> {
     this.#checkOpen();
     throwIfAborted(options.signal);
-    const { special = false, addSpecial = true } = options;
-    return await this.#text.encode({ kind: "text", text, special, addSpecial }, options.signal);
+    const { special = false, addSpecial = true, signal } = options;
+    if (typeof text !== "string") return await this.#text.encode({ kind: "messages", messages: text }, signal);
+    return await this.#text.encode({ kind: "text", text, special, addSpecial }, signal);
+  }
+
+  /** Bytes of one token's text, maybe a part of a character; empty for an id outside the vocabulary. */
+  tokenBytes(token: number): Uint8Array {
+    return this.#tokenizer.vocab.bytesOf(token).slice();
   }
 
   /** Text of token ids; bytes that are no characters become U+FFFD. */

@@ -76,6 +76,9 @@ function layOut(model: PreparedModel, placement: Placement, pageTokens: number):
   }
   const { maxSequences, deterministic } = placement;
   const kvDtype: KvDtype = placement.kvDtype ?? (backend === "ref" ? "f32" : "f16");
+  if (backend === "cpu" && kvDtype === "q8_0") {
+    throw new RealizarError("UNSUPPORTED", 'kvDtype "q8_0": the cpu executor keeps its cache in f16 or f32 so far');
+  }
   const maxTokens = Math.max(maxSequences, Math.min(STEP_TOKENS_MAX, contextSize));
   return {
     backend,

@@ -73,12 +73,12 @@ export function pathSource(path: string): SyncByteSource {
   const stat = io(path, "opening", () => statSync(path, { bigint: true }));
   if (!stat.isFile()) throw new RealizarError("IO", `${path}: not a regular file`);
   const size = Number(stat.size);
-  const mtimeNs = wholeMicroseconds(stat.mtimeNs);
+  const mtimeNs = wholeMilliseconds(stat.mtimeNs);
   const fill = (offset: number, target: Uint8Array): void => {
     const fd = openSync(path, "r");
     try {
       const now = fstatSync(fd, { bigint: true });
-      if (Number(now.size) !== size || wholeMicroseconds(now.mtimeNs) !== mtimeNs) {
+      if (Number(now.size) !== size || wholeMilliseconds(now.mtimeNs) !== mtimeNs) {
         throw new RealizarError("IO", `${path}: changed since it was opened (${size} bytes then, ${now.size} now)`);
       }
       const n = target.length;
@@ -102,8 +102,8 @@ export function pathSource(path: string): SyncByteSource {
   return { name: path, path, size, mtimeNs, inMemory: undefined, readSync: readNow, readInto, read };
 }
 
-function wholeMicroseconds(ns: bigint): bigint {
-  return ns / 1000n * 1000n;
+function wholeMilliseconds(ns: bigint): bigint {
+  return ns / 1_000_000n * 1_000_000n;
 }
 
 function shorter(name: string, offset: number, n: number, got: number): RealizarError {

@@ -1,0 +1,163 @@
+/* launch.c - one launcher an op: operands become the parameters of a kernel. */
+#include "cuda.h"
+#include "op_rules.h"
+
+/* An op about to be queued. */
+typedef struct call {
+    rzc_program *p;
+    const rz_op *op;
+    uint32_t rows; /* of in0, of out0 for ops without inputs */
+} call;
+
+static rz_cu_ptr in(const call *c, uint32_t k) { return c->op->in[k] ? rzc_value(c->p, c->op->in[k]) : 0; }
+static rz_cu_ptr out(const call *c, uint32_t k) { return rzc_value(c->p, c->op->out[k]); }
+static uint32_t cols_of(const call *c, uint32_t value) { return c->p->ir->values[value - 1].cols; }
+static const rz_tensor *weight(const call *c, uint32_t k) { return &c->p->tensors[c->op->w[k] - 1]; }
+static rz_cu_ptr vector(const call *c, uint32_t k) { return c->op->w[k] ? (uintptr_t)weight(c, k)->data : 0; }
+
+static rz_status launch(const call *c, uint32_t kernel, rzc_shape shape, void *params) {
+    shape.chained = true;
+    return rzc_launch(c->p->engine, c->p->engine->stream, kernel, shape, params);
+}
+
+static rz_status embed(const call *c) {
+    rzc_embed p = {.step = c->p->step_at, .w = rzc_matrix_of(weight(c, 0)), .out = out(c, 0), .n_rows = c->rows,
+                   .factor = c->op->f[0]};
+    return launch(c, RZC_K_embed_k, (rzc_shape){.x = c->rows, .threads = 128}, &p);
+}
+
+static rz_status norm(const call *c) {
+    const uint32_t cols = cols_of(c, c->op->in[0]);
+    const bool is_layer = c->op->code == RZ_OP_LAYER_NORM;
+    const uint32_t group = is_layer || c->op->n[0] == 0 ? cols : c->op->n[0];
+    rzc_norm p = {.x = in(c, 0), .y = out(c, 0), .weight = vector(c, 0), .bias = is_layer ? vector(c, 1) : 0,
+                  .n_rows = c->rows, .cols = cols, .group = group,
+                  .weight_cols = c->op->w[0] ? weight(c, 0)->spec.cols : 1, .eps = c->op->f[0],
+                  .is_layer_norm = is_layer};
+    const uint32_t threads = group > 1024 ? 512 : group > 128 ? 128 : 32;
+    return launch(c, RZC_K_norm_k, (rzc_shape){.x = cols / group, .y = c->rows, .threads = threads}, &p);
+}
+
+static rz_status product(const call *c) {
+    const rz_op *op = c->op;
+    const bool is_moe = op->code == RZ_OP_MOE_MATMUL, is_logits = op->code == RZ_OP_LOGITS;
+    const rzc_matrix w = rzc_matrix_of(weight(c, 0));
+    const uint32_t rows = is_moe ? c->p->n_rows[RZ_ROWS_TK] : c->rows;
+    rzc_product p = {.w = w, .x = in(c, 0), .y = out(c, 0), .bias = is_moe ? 0 : vector(c, 1),
+                     .ids = is_moe ? in(c, 1) : 0, .n_rows = rows, .ldx = cols_of(c, op->in[0]),
+                     .ldy = cols_of(c, op->out[0]), .n_out = w.rows,
+                     .head_rows = op->code == RZ_OP_HEAD_MATMUL ? w.rows / op->n[0] : 0,
+                     .x_div = is_moe && c->rows != rows ? op->n[0] : 1, .factor = is_logits ? op->f[1] : 1.0f,
+                     .cap = is_logits ? op->f[0] : 0};
+    const bool single = is_moe || rows == 1;
+    return launch(c, (single ? RZC_K_PRODUCT1 : RZC_K_PRODUCT8) + w.format,
+                  (rzc_shape){.x = (w.rows + 3) / 4, .y = single ? rows : (rows + 7) / 8, .threads = 128}, &p);
+}
+
+static rz_status rope(const call *c) {
+    const rz_constant *constant = &c->p->ir->constants[c->op->n[3] - 1];
+    rzc_rope p = {.step = c->p->step_at, .x = in(c, 0), .y = out(c, 0),
+                  .frequency = c->p->numbers + constant->first * 8ull, .n_rows = c->rows,
+                  .cols = cols_of(c, c->op->in[0]), .head_cols = c->op->n[0], .n_pairs = c->op->n[1] / 2,
+                  .adjacent = c->op->n[2] == 1};
+    return launch(c, RZC_K_rope_k, (rzc_shape){.x = c->rows, .threads = 128}, &p);
+}
+
+static rz_status kv_write(const call *c) {
+    rzc_kv_write p = {.step = c->p->step_at, .k = in(c, 0), .v = in(c, 1), .n_rows = c->rows, .group = c->op->n[0],
+                      .layer = c->op->n[1], .k_cols = cols_of(c, c->op->in[0]), .v_cols = cols_of(c, c->op->in[1])};
+    return launch(c, RZC_K_kv_write_k, (rzc_shape){.x = c->rows, .y = 2, .threads = 128}, &p);
+}
+
+/* The largest of 4, 3, 2, 1 that divides the queries of a key head. */
+static uint32_t heads_of_block(uint32_t group) { return group % 4 == 0 ? 4 : group % 3 == 0 ? 3 : group % 2 == 0 ? 2 : 1; }
+
+static bool can_split(const call *c) {
+    const rz_op *op = c->op;
+    if (op->n[6] != 0 || c->p->row_class != 0 || op->n[4] != op->n[5] || (op->n[4] != 64 && op->n[4] != 128)) return false;
+    const rz_cache_group *group = &c->p->step->cache->groups[op->n[0]].spec;
+    return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
+}
+
+static rz_status attention(const call *c) {
+    const rz_op *op = c->op;
+    rzc_program *program = c->p;
+    rzc_attention p = {.step = program->step_at, .q = in(c, 0), .k = in(c, 1), .v = in(c, 2), .out = out(c, 0),
+                       .sinks = vector(c, 0), .parts = program->parts, .arrivals = program->arrivals,
+                       .n_rows = c->rows, .group = op->n[0], .layer = op->n[1], .n_heads = op->n[2],
+                       .n_kv_heads = op->n[3], .k_cols = op->n[4], .v_cols = op->n[5], .cached = op->n[6] == 0,
+                       .window = op->n[7], .scale = op->f[0], .cap = op->f[1]};
+    if (can_split(c)) {
+        const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads), blocks = p.n_heads / heads;
+        const bool fixed = (program->options.flags & RZ_PLAN_DETERMINISTIC) != 0;
+        const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * (fixed ? 1 : c->rows));
+        p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
+        const uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
+        return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 128}, &p);
+    }
+    const uint32_t shared_bytes = (p.k_cols + p.v_cols + 128) * 4;
+    return launch(c, RZC_K_attention_k,
+                  (rzc_shape){.x = p.n_heads, .y = c->rows, .threads = 128, .shared_bytes = shared_bytes}, &p);
+}
+
+static rz_status elementwise(const call *c) {
+    const rz_op *op = c->op;
+    const uint32_t cols = cols_of(c, op->in[0]);
+    uint32_t what = RZC_EW_COPY;
+    if (op->code == RZ_OP_ADD) what = RZC_EW_ADD;
+    if (op->code == RZ_OP_MUL) what = RZC_EW_MUL;
+    if (op->code == RZ_OP_SCALE) what = RZC_EW_SCALE;
+    if (op->code == RZ_OP_SOFTCAP) what = RZC_EW_SOFTCAP;
+    if (op->code == RZ_OP_GLU) what = RZC_EW_GLU + op->n[0];
+    if (op->code == RZ_OP_UNARY) what = RZC_EW_UNARY + op->n[0];
+    rzc_elementwise p = {.a = in(c, 0), .b = in(c, 1), .w = vector(c, 0), .y = out(c, 0),
+                         .n = (uint64_t)c->rows * cols, .cols = cols, .what = what, .f0 = op->f[0], .f1 = op->f[1]};
+    const uint64_t blocks = (p.n + 255) / 256, most = (uint64_t)c->p->engine->n_sms * 16;
+    return launch(c, RZC_K_elementwise_k, (rzc_shape){.x = (uint32_t)(blocks < most ? blocks : most), .threads = 256}, &p);
+}
+
+static rz_status rows_op(const call *c) {
+    const bool is_pool = c->op->code == RZ_OP_POOL;
+    const uint32_t cols = cols_of(c, c->op->in[0]), n = c->p->n_rows[is_pool ? RZ_ROWS_S : RZ_ROWS_R];
+    rzc_rows_op p = {.step = c->p->step_at, .x = in(c, 0), .y = out(c, 0), .n_rows = n, .cols = cols,
+                     .what = is_pool ? 1 + c->op->n[0] : 0};
+    if (n == 0) return RZ_OK;
+    return launch(c, RZC_K_rows_k, (rzc_shape){.x = n, .y = (cols + 255) / 256, .threads = 256}, &p);
+}
+
+static rz_status moe_route(const call *c) {
+    const rz_op *op = c->op;
+    const uint32_t n = cols_of(c, op->in[0]);
+    rzc_moe_route p = {.logits = in(c, 0), .bias = vector(c, 0), .weights = out(c, 0), .ids = out(c, 1),
+                       .n_rows = c->rows, .n_experts = n, .k = op->n[0], .gating = op->n[1], .normalize = op->n[2],
+                       .factor = op->f[0]};
+    const uint32_t shared_bytes = (n + op->n[0]) * 8 + n;
+    return launch(c, RZC_K_moe_route_k, (rzc_shape){.x = c->rows, .threads = 32, .shared_bytes = shared_bytes}, &p);
+}
+
+static rz_status moe_combine(const call *c) {
+    const uint32_t cols = cols_of(c, c->op->in[0]), n = c->p->n_rows[RZ_ROWS_T];
+    rzc_moe_combine p = {.x = in(c, 0), .weights = in(c, 1), .y = out(c, 0), .n_rows = n, .cols = cols,
+                         .k = c->op->n[0]};
+    return launch(c, RZC_K_moe_combine_k, (rzc_shape){.x = n, .y = (cols + 255) / 256, .threads = 256}, &p);
+}
+
+static rz_status (*const launchers[])(const call *c) = {
+    [RZ_OP_EMBED] = embed,           [RZ_OP_RMS_NORM] = norm,          [RZ_OP_LAYER_NORM] = norm,
+    [RZ_OP_MATMUL] = product,        [RZ_OP_HEAD_MATMUL] = product,    [RZ_OP_ROPE] = rope,
+    [RZ_OP_KV_WRITE] = kv_write,     [RZ_OP_ATTENTION] = attention,    [RZ_OP_GLU] = elementwise,
+    [RZ_OP_UNARY] = elementwise,     [RZ_OP_ADD] = elementwise,        [RZ_OP_MUL] = elementwise,
+    [RZ_OP_SCALE] = elementwise,     [RZ_OP_SOFTCAP] = elementwise,    [RZ_OP_MOE_ROUTE] = moe_route,
+    [RZ_OP_MOE_MATMUL] = product,    [RZ_OP_MOE_COMBINE] = moe_combine, [RZ_OP_SELECT_ROWS] = rows_op,
+    [RZ_OP_POOL] = rows_op,          [RZ_OP_LOGITS] = product,         [RZ_OP_ALL_REDUCE] = elementwise,
+};
+#define COUNT(name, code, text) +1
+static_assert(sizeof launchers / sizeof launchers[0] == 1 RZ_OPS(COUNT), "an op without its launcher");
+#undef COUNT
+
+rz_status rzc_run(rzc_program *p, const rz_launch *l) {
+    const rz_op *op = &p->ir->ops[l->ops[0]];
+    const call c = {.p = p, .op = op, .rows = p->n_rows[p->ir->values[(op->in[0] ? op->in[0] : op->out[0]) - 1].rows]};
+    if (c.rows == 0) return RZ_OK;
+    return launchers[op->code](&c);
+}

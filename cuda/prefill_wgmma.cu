@@ -1,0 +1,299 @@
+// prefill_wgmma.cu - products of many token rows with weights in records, on Hopper: y^T = W x^T, so that the weights
+// are the A operand, decoded in registers, and the activations (prefill.cuh) the B operand, as they lie.
+//
+// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies: stages of 64 columns in a ring, the weights of
+// the first ones before the kernels ahead have ended. Two warpgroups of 64 outputs decode chunk i + 1 while the tensor
+// cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is summed in the order of its columns:
+// a row's result depends on nothing but the row.
+#include "wgmma.cuh"
+
+// ---- decoding: two 16-bit values a register; bytes {b, 0x64} are 1024 + b as half precision ----
+
+__device__ __forceinline__ u32 and_or(u32 x, u32 m, u32 o) {
+    u32 r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(x), "r"(m), "r"(o));
+    return r;
+}
+__device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
+    u32 r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+__device__ __forceinline__ u32 add2(u32 a, u32 b) {
+    u32 r;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+__device__ __forceinline__ u32 mul2(u32 a, u32 b) {
+    u32 r;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+__device__ __forceinline__ u32 low2(u32 x) { return __byte_perm(x, x, 0x1010); }
+__device__ __forceinline__ u32 high2(u32 x) { return __byte_perm(x, x, 0x3232); }
+constexpr u32 SCALE2 = 0x54005400u; // WEIGHT_SCALE, twice
+
+// The 16 rows a warp works on: a record, or (GLU) half of one of gate and half of one of up.
+struct Record {
+    const u8 *low, *high; // rows n, rows n + 8: the same unless GLU
+    int low_row, high_row; // word (0 or 1) of a pair: which half of its record
+};
+
+// Scales of a record: out[2 f + hi] of lane t belongs to row n + 8 hi, group 4 f + t. Q4_K: (d * scale, - dmin * min);
+// Q6_K: d * scale of the group's two halves. Q8_0: out[hi] = the pair f = 0, 1. All times WEIGHT_SCALE.
+template <int F> __device__ __forceinline__ void scales(u32 (&out)[4], const Record &r, int lane) {
+#pragma unroll
+    for (int hi = 0; hi < 2; hi++) {
+        const u8 *at = hi ? r.high : r.low;
+        const int half = hi ? r.high_row : r.low_row;
+        if constexpr (F == RZC_R_Q4_K) {
+            const u32 d = mul2(*(const u32 *)(at + (lane >> 2) * 8 + half * 4) ^ 0x80000000u, SCALE2);
+            const u32 q0 = *(const u32 *)(at + 64 + lane * 4), q1 = *(const unsigned short *)(at + 192 + lane * 2);
+            const u32 v[2] = {q0 >> (12 * half), half ? q1 >> 4 : __funnelshift_r(q0, q1, 24)};
+#pragma unroll
+            for (int f = 0; f < 2; f++) {
+                const u32 s = and_or(v[f] << 10, 0x003f0000u, and_or(v[f], 0x3fu, 0x64006400u));
+                out[2 * f + hi] = mul2(add2(s, 0xE400E400u), d);
+            }
+        } else if constexpr (F == RZC_R_Q6_K) {
+            const u32 q = *(const u32 *)(at + lane * 8 + half * 4);
+            const u32 d = mul2(low2(*(const unsigned short *)(at + 256 + (lane >> 2) * 4 + half * 2)), SCALE2);
+            out[hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4140), 0xE480E480u), d);
+            out[2 + hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4342), 0xE480E480u), d);
+        } else if constexpr (F == RZC_R_Q8_0) {
+            out[hi] = mul2(*(const u32 *)(at + lane * 8 + half * 4), SCALE2);
+        }
+    }
+}
+// Lane's four words of a record's part of 512 bytes, of both halves.
+__device__ __forceinline__ uint4 words(const Record &r, u32 part, int lane) {
+    const uint4 a = *(const uint4 *)(r.low + part + lane * 16);
+    if (r.low == r.high) return a;
+    const uint4 b = *(const uint4 *)(r.high + part + lane * 16);
+    return r.low_row ? make_uint4(a.y, b.y, a.w, b.w) : make_uint4(a.x, b.x, a.z, b.z);
+}
+// 64 columns, groups 2c and 2c + 1: a[4 j + i] = A register i of step j. r: the quants of this chunk; v: Q6_K's low bits.
+template <int F> __device__ __forceinline__ void decode(u32 (&a)[16], const Record &r, const uint4 &v, const u32 (&sv)[4], int lane, int c) {
+    u32 s[2][2]; // [group][row n, n + 8]
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+#pragma unroll
+        for (int hi = 0; hi < 2; hi++) {
+            s[i][hi] = __shfl_sync(~0u, sv[(F == RZC_R_Q8_0 ? 0 : c & 2) + hi], (lane & 28) | ((2 * c + i) & 3));
+            if (F == RZC_R_Q8_0) s[i][hi] = c & 2 ? high2(s[i][hi]) : low2(s[i][hi]);
+        }
+    }
+    uint4 w4[2];
+    w4[0] = words(r, 0, lane);
+    if (F == RZC_R_Q8_0) w4[1] = words(r, 512, lane);
+#pragma unroll
+    for (int i = 0; i < 2; i++) { // group 2c + i
+        const uint4 w = w4[F == RZC_R_Q8_0 ? i : 0];
+        const u32 ww[4] = {w.x, w.y, w.z, w.w}, vv[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) { // word 2h + hi: registers hi and hi + 2 of step 2i + h; value = (1024 + byte) * mul + sub
+            const int h = j >> 1, hi = j & 1;
+            u32 b, sub = 0xE400E400u, mul = 0x3C003C00u;
+            if constexpr (F == RZC_R_Q4_K) {
+                b = ww[j] & (i ? 0xf0f0f0f0u : 0x0f0f0f0fu);
+                if (i) mul = 0x2C002C00u, sub = 0xD400D400u; // byte = 16 q
+            } else if constexpr (F == RZC_R_Q6_K) { // byte = q, or 4 q where that saves a shift
+                const int sh = 2 * ((2 * c + i) & 3);
+                if (!i) b = and_or(vv[j] >> sh, 0x03030303u, ((ww[j] << 2) & 0x3c3c3c3cu) ^ 0x20202020u), sub = 0xE420E420u;
+                else b = and_or(sh > 2 ? vv[j] >> (sh - 2) : vv[j], 0x0c0c0c0cu, (ww[j] & 0xf0f0f0f0u) ^ 0x80808080u), mul = 0x34003400u, sub = 0xDC80DC80u;
+            } else {
+                b = ww[j] ^ 0x80808080u, sub = 0xE480E480u;
+            }
+#pragma unroll
+            for (int x = 0; x < 2; x++) {
+                u32 p = __byte_perm(b, 0x64646464u, x ? 0x4342 : 0x4140);
+                p = mul == 0x3C003C00u ? add2(p, sub) : fma2(p, mul, sub); // exact
+                const u32 sc = s[i][hi];
+                a[4 * (2 * i + h) + hi + 2 * x] = F == RZC_R_Q4_K ? fma2(p, low2(sc), high2(sc))
+                                                  : mul2(p, F == RZC_R_Q8_0 ? sc : h ? high2(sc) : low2(sc));
+            }
+        }
+    }
+}
+__device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) { // R_BF16: fragments as they are
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const uint4 w = words(r, j * 512, lane);
+        a[4 * j] = w.x, a[4 * j + 1] = w.y, a[4 * j + 2] = w.z, a[4 * j + 3] = w.w;
+    }
+}
+
+// ---- the kernel ----
+
+template <int F, int BN> struct Layout {
+    static constexpr int X = BN * 128, QR = F == RZC_R_BF16 ? 2048 : F == RZC_R_Q8_0 ? 1024 : 512; // of a record and chunk
+    static constexpr int HR = F == RZC_R_Q6_K ? 512 : 0;                      // low bits of two chunks of a record
+    static constexpr int SR = F == RZC_R_BF16 ? 0 : F == RZC_R_Q6_K ? 288 : 256; // scales of a record
+    static constexpr int STAGE = X + 8 * (QR + HR), SLOT = 8 * SR + (8 * SR % 128 ? 128 - 8 * SR % 128 : 0);
+    static constexpr int SLOTS = BN == 64 ? 5 : 3, FREE = 232448 - 1024 - 512 - SLOTS * SLOT;
+    static constexpr int MOST = 4 * SLOTS - 3; // a slot of scales serves four stages and must outlive the last of them
+    static constexpr int STAGES = FREE / STAGE < MOST ? FREE / STAGE : MOST;
+    static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * STAGE;
+    static constexpr int Q_AT = F == RZC_R_Q8_0 ? 1024 : 512;
+};
+// Record (row tile) that slot i of an output tile holds, at column tile kb. Past the end: the last one, never stored.
+__device__ __forceinline__ const u8 *record_at(const rzc_prefill &p, u32 mat, u32 tile, u32 i, u32 kb, u32 bytes) {
+    u32 rt = tile * 8 + i;
+    if (p.glu) mat = i & 1, rt = tile * 4 + i / 2;
+    const rzc_prefill_matrix &m = p.mats[mat];
+    rt = min(rt, (m.n_out + 15) / 16 - 1);
+    return m.w.data + ((u64)rt * (p.cols / 256) + kb) * bytes;
+}
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+template <int F, int BN> __device__ __forceinline__ void produce(const rzc_prefill &p, u32 room, u32 scale_room, u32 full, u32 empty) {
+    using L = Layout<F, BN>;
+    const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
+    const u32 i = lane % 8, what = lane / 8; // what: 0 quants, 1 Q6_K's low bits, 2 scales; lane 24: activations
+    auto weights = [&](u32 stage, u32 slot, u32 mat, u32 tile, u32 kb, u32 c) {
+        const u32 to = room + stage * L::STAGE, bar = full + 8 * stage;
+        if (lane == 0) barrier_expect(bar, L::X + 8 * L::QR + (c & 1 ? 0 : 8 * L::HR) + (c ? 0 : 8 * L::SR));
+        __syncwarp();
+        const u8 *from = record_at(p, mat, tile, i, kb, record_bytes(F));
+        if (what == 0) bulk_copy(to + L::X + i * L::QR, from + c * L::QR, L::QR, bar);
+        if (what == 1 && L::HR && !(c & 1)) bulk_copy(to + L::X + 8 * L::QR + i * L::HR, from + 2048 + c / 2 * 512, L::HR, bar);
+        if (what == 2 && L::SR && c == 0) bulk_copy(scale_room + slot * L::SLOT + i * L::SR, from + record_bytes(F) - L::SR, L::SR, bar);
+    };
+    u32 head = 0, slot = 0;
+    for (u32 w = blockIdx.x; w < tiles && head < L::STAGES; w += gridDim.x) { // before the kernels ahead have ended
+        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
+        for (u32 kb = 0; kb < KB && head < L::STAGES; kb++) {
+            for (u32 c = 0; c < 4 && head < L::STAGES; c++) weights(head++, slot, mat, tn - p.mats[mat].first_tile, kb, c);
+            if (++slot == L::SLOTS) slot = 0;
+        }
+    }
+    predecessors();
+    u32 stage = 0, phase = 1, n = 0;
+    slot = 0;
+    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
+        const u32 tn = w / tiles_m, t0 = w % tiles_m * BN, mat = matrix_of(p, tn), tile = tn - p.mats[mat].first_tile;
+        for (u32 kb = 0; kb < KB; kb++) {
+            for (u32 c = 0; c < 4; c++, n++) {
+                if (n >= head) {
+                    barrier_wait(empty + 8 * stage, phase);
+                    weights(stage, slot, mat, tile, kb, c);
+                }
+                if (lane == 24) bulk_copy(room + stage * L::STAGE, p.tiles + ((u64)(kb * 4 + c) * p.rows_pad + t0) * 128, L::X, full + 8 * stage);
+                if (++stage == L::STAGES) stage = 0, phase ^= 1;
+            }
+            if (++slot == L::SLOTS) slot = 0;
+        }
+    }
+}
+
+template <int F, int BN> __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const rzc_prefill_matrix &m = p.mats[mat];
+    if (p.glu) {
+        const u32 n = tile * 64 + warp * 8 + g;
+        if (n >= m.n_out) return;
+        const float ba = m.bias ? m.bias[n] : 0.f, bb = p.mats[1].bias ? p.mats[1].bias[n] : 0.f;
+#pragma unroll
+        for (u32 j = 0; j < BN / 8; j++) {
+            const u32 t = t0 + j * 8 + q * 2;
+#pragma unroll
+            for (u32 e = 0; e < 2; e++) {
+                if (t + e >= p.n_rows) continue;
+                const float s = p.row_scale[t + e];
+                m.y[(u64)(t + e) * m.ldy + n] = gate(p.glu, acc[4 * j + e] * s + ba) * (acc[4 * j + 2 + e] * s + bb);
+            }
+        }
+        return;
+    }
+    const u32 n = tile * 128 + warp * 16 + g;
+#pragma unroll
+    for (u32 j = 0; j < BN / 8; j++) {
+        const u32 t = t0 + j * 8 + q * 2;
+#pragma unroll
+        for (u32 e = 0; e < 2; e++) {
+            if (t + e >= p.n_rows) continue;
+            const float s = p.row_scale[t + e];
+            if (n < m.n_out) put(p, m, t + e, n, acc[4 * j + e] * s);
+            if (n + 8 < m.n_out) put(p, m, t + e, n + 8, acc[4 * j + 2 + e] * s);
+        }
+    }
+}
+
+template <int F, int BN, bool GLU> __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *room, const u8 *scale_room, u32 full, u32 empty) {
+    using L = Layout<F, BN>;
+    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
+    const int lane = threadIdx.x % 32, first = threadIdx.x % 128 == 0, warp = threadIdx.x / 32;
+    const int r0 = GLU ? warp & ~1 : warp, r1 = GLU ? warp | 1 : warp, h0 = GLU ? warp & 1 : 0, h1 = GLU ? h0 : 1;
+    auto record = [&](const u8 *base, u32 bytes) { return Record{base + r0 * bytes, GLU ? base + r1 * bytes : base + r0 * bytes, h0, h1}; };
+    float acc[BN / 2];
+    u32 a[2][16], sv[4];
+    uint4 low = {};
+    u32 stage = 0, slot = 0, phase = 0, last = ~0u;
+    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
+        int add = 0;
+        for (u32 kb = 0; kb < KB; kb++) {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const u8 *base = room + stage * L::STAGE;
+                const u64 b = swizzled_tile(shared_at(base));
+                barrier_wait(full + 8 * stage, phase);
+                u32(&regs)[16] = a[c & 1];
+                if constexpr (F == RZC_R_BF16) {
+                    fetch(regs, record(base + L::X, L::QR), lane);
+                } else {
+                    if (c == 0) scales<F>(sv, record(scale_room + slot * L::SLOT, L::SR), lane);
+                    if (F == RZC_R_Q6_K && !(c & 1)) low = words(record(base + L::X + 8 * L::QR, L::HR), 0, lane);
+                    decode<F>(regs, record(base + L::X, L::QR), low, sv, lane, c);
+                }
+                wgmma_fence();
+#pragma unroll
+                for (int j = 0; j < 4; j++) Wgmma<BN, is_bf16(F)>::run(acc, regs + 4 * j, b + 2 * j, j || c ? 1 : add);
+                wgmma_commit();
+                wgmma_wait<1>(); // the chunk before has been multiplied: its registers and its stage are free
+                if (last != ~0u && first) barrier_arrive(empty + 8 * last);
+                last = stage;
+                if (++stage == L::STAGES) stage = 0, phase ^= 1;
+            }
+            add = 1;
+            if (++slot == L::SLOTS) slot = 0;
+        }
+        wgmma_wait<0>();
+        if (first) barrier_arrive(empty + 8 * last);
+        last = ~0u;
+        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
+        store<F, BN>(p, acc, mat, tn - p.mats[mat].first_tile, w % tiles_m * BN);
+    }
+}
+#endif
+
+template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefill &p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    using L = Layout<F, BN>;
+    extern __shared__ u8 raw[];
+    dependents();
+    u8 *room = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *scale_room = room + L::STAGES * L::STAGE;
+    const u32 full = shared_at(scale_room + L::SLOTS * L::SLOT), empty = full + 8 * L::STAGES;
+    if (threadIdx.x == 0) {
+        for (int s = 0; s < L::STAGES; s++) barrier_init(full + 8 * s, 1), barrier_init(empty + 8 * s, 2);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    if (threadIdx.x >= 256) {
+        // 40 x 128 + 232 x 256 registers are what the block has at its start; a larger sum never gets them
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (threadIdx.x < 288) produce<F, BN>(p, shared_at(room), shared_at(scale_room), full, empty);
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        predecessors();
+        if (p.glu) consume<F, BN, true>(p, room, scale_room, full, empty);
+        else consume<F, BN, false>(p, room, scale_room, full, empty);
+    }
+#endif
+}
+// grid: SMs; block: 384; shared: rzc_prefill_shared
+#define KERNEL(f, bn)                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(384, 1) rzc_wgmma_##f##_##bn(const __grid_constant__ rzc_prefill p) { \
+        product<RZC_##f, bn>(p);                                                                                      \
+    }
+#define KERNELS(f) KERNEL(f, 64) KERNEL(f, 128) KERNEL(f, 256)
+KERNELS(R_Q4_K) KERNELS(R_Q6_K) KERNELS(R_Q8_0) KERNELS(R_BF16)

@@ -1,0 +1,326 @@
+/* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps, reading, sampling. */
+#include "cuda.h"
+#include "op_rules.h"
+#include "sample.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* Floats for the parts of split attention, and words for its arrivals. */
+static void attention_needs(const rzc_program *p, uint64_t *floats, uint64_t *words) {
+    *floats = *words = 0;
+    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
+        const rz_op *op = &p->ir->ops[i];
+        if (op->code != RZ_OP_ATTENTION || op->n[6] != 0) continue;
+        const uint64_t n = (uint64_t)RZC_FEW_ROWS * op->n[2] * RZC_SPLITS * (op->n[5] + 2);
+        if (n > *floats) *floats = n;
+        if ((uint64_t)RZC_FEW_ROWS * op->n[2] > *words) *words = (uint64_t)RZC_FEW_ROWS * op->n[2];
+    }
+}
+
+/* The batch: sections at fixed places, as large as the largest step; page tables behind them. */
+static void place_batch(rzc_program *p, rz_cu_ptr base) {
+    const rz_plan_options *o = &p->options;
+    uint64_t at = 0;
+#define SECTION(field, bytes) p->step_at.field = base + at, at += ((bytes) + 15ull) / 16 * 16
+    SECTION(head, sizeof(rzc_head));
+    SECTION(tokens, o->max_tokens * 4ull);
+    SECTION(row_seq, o->max_tokens * 4ull);
+    SECTION(row_position, o->max_tokens * 4ull);
+    SECTION(seq_first_row, (o->max_seqs + 1ull) * 4);
+    SECTION(seq_n_past, o->max_seqs * 4ull);
+    SECTION(seq_pages, o->max_seqs * 4ull * RZC_GROUPS);
+    SECTION(rows, most(o->max_rows, o->max_outs) * 4ull + 16);
+#undef SECTION
+    p->pages_at = at;
+    p->batch_bytes = at + RZC_INLINE_PAGES * 4ull;
+}
+
+/* Gives every part its place; returns the bytes. With memory 0 it only counts. */
+static uint64_t place_all(rzc_program *p) {
+    uint64_t at = p->memory, floats = 0, words = 0, arena = 0;
+    attention_needs(p, &floats, &words);
+    for (uint32_t c = 0; c < RZC_CLASSES; c++) {
+        if (p->lowering[c].arena_bytes > arena) arena = p->lowering[c].arena_bytes;
+    }
+    p->arena = at, at += aligned(arena);
+    p->batch = at;
+    place_batch(p, at);
+    at += aligned(p->batch_bytes);
+    p->numbers = at, at += aligned(p->ir->header->n_numbers * 8ull);
+    p->parts = at, at += aligned(floats * 4);
+    p->arrivals = at, at += aligned(words * 4);
+    p->argmax = at, at += aligned(rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R) * 16);
+    return at - p->memory;
+}
+
+static uint64_t pinned_needs(const rzc_program *p) {
+    const uint64_t rows = rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R);
+    return aligned(p->batch_bytes) + aligned(p->ir->header->vocab_size * 4ull) + aligned(rows * 16);
+}
+
+static rz_status take_memory(rzc_program *p) {
+    rzc_engine *e = p->engine;
+    rz_status status = rzc_enter(e);
+    if (status != RZ_OK) return status;
+    status = rzc_alloc(e, RZ_MEMORY_PLAN, p->device_bytes, "plan", &p->memory);
+    if (status == RZ_OK) {
+        place_all(p);
+        status = rzc_check(e, e->cu->host_alloc((void **)&p->pinned, p->pinned_bytes), "pinned memory of a plan");
+    }
+    const uint64_t n = p->ir->header->n_numbers * 8ull;
+    if (status == RZ_OK && n > 0) status = rzc_check(e, e->cu->to_device(p->numbers, p->ir->numbers, n), "constants");
+    rzc_leave(e);
+    if (status != RZ_OK) return status;
+    p->logits_row = (float *)(void *)(p->pinned + aligned(p->batch_bytes));
+    p->argmax_host = (float *)(void *)((uint8_t *)p->logits_row + aligned(p->ir->header->vocab_size * 4ull));
+    if (p->ir->logits_value == 0) return RZ_OK;
+    p->sample_scratch =
+        rz_alloc(e->account, RZ_MEMORY_PLAN, rz_sample_scratch_bytes(p->ir->header->vocab_size), "sampler scratch");
+    return p->sample_scratch != NULL ? RZ_OK : RZ_E_OOM_HOST;
+}
+
+void rzc_program_close(void *program) {
+    rzc_program *p = program;
+    rzc_engine *e = p->engine;
+    const bool current = e->cu->context_push(e->context) == 0;
+    if (p->pinned != NULL) e->cu->host_release(p->pinned);
+    if (p->memory != 0) rzc_free(e, RZ_MEMORY_PLAN, p->device_bytes, p->memory);
+    if (current) rzc_leave(e);
+    for (uint32_t c = 0; c < RZC_CLASSES; c++) rz_lowering_free(&p->lowering[c]);
+    rz_free(p->sample_scratch);
+    rz_free(p);
+}
+
+static rz_status prepare(rzc_program *p, rz_plan_info *info) {
+    const uint32_t max = p->options.max_tokens;
+    for (uint32_t c = 0; c < RZC_CLASSES; c++) {
+        const uint32_t rows = c == 0 && max > RZC_FEW_ROWS ? RZC_FEW_ROWS : max;
+        const rz_status status =
+            (rz_status)rz_lower(p->ir, &p->options, NULL, 0, c, rows, p->engine->account, &p->lowering[c]);
+        if (status != RZ_OK) return status;
+        info->class_rows[c] = rows;
+        info->n_launches[c] = p->lowering[c].n_launches;
+    }
+    info->n_classes = RZC_CLASSES;
+    p->device_bytes = place_all(p);
+    p->pinned_bytes = pinned_needs(p);
+    info->scratch_bytes = p->device_bytes;
+    return p->tensors != NULL ? take_memory(p) : RZ_OK;
+}
+
+int32_t rzc_program_open(void *engine, const rz_plan_ir *ir, const rz_tensor *tensors, const rz_plan_options *options,
+                         rz_plan_info *info, void **program) {
+    rzc_engine *e = engine;
+    rzc_program *p = rz_alloc(e->account, RZ_MEMORY_PLAN, sizeof *p, "cuda program");
+    if (p == NULL) return RZ_E_OOM_HOST;
+    p->engine = e;
+    p->ir = ir;
+    p->tensors = tensors;
+    p->options = *options;
+    const rz_status status = prepare(p, info);
+    if (status != RZ_OK || tensors == NULL) {
+        rzc_program_close(p);
+        return status;
+    }
+    *program = p;
+    return RZ_OK;
+}
+
+uint32_t rzc_program_listing(void *program, uint32_t row_class, uint8_t *out, uint32_t cap) {
+    return rz_lowering_listing(&((rzc_program *)program)->lowering[row_class < RZC_CLASSES ? row_class : 0], out, cap);
+}
+
+uint32_t rzc_program_profile(void *program, rz_brick *out, uint32_t cap_bricks) {
+    (void)program;
+    (void)out;
+    (void)cap_bricks;
+    return 0;
+}
+
+/* ---- the batch goes to the device ------------------------------------------------------------------------------ */
+
+static uint32_t kv_row_bytes(uint32_t dtype, uint32_t cols) {
+    return dtype == 8 ? cols / 32 * 34 : cols * (dtype == 1 ? 2u : 4u);
+}
+
+static void fill_groups(const rz_step *step, rzc_head *head) {
+    if (step->cache == NULL) return;
+    head->n_groups = step->cache->n_groups;
+    for (uint32_t g = 0; g < head->n_groups; g++) {
+        const rz_cache_mem *mem = &step->cache->groups[g];
+        head->groups[g] = (rzc_group){
+            .data = (uintptr_t)mem->data,
+            .page_bytes = mem->page_bytes,
+            .page_shift = (uint32_t)__builtin_ctz(mem->spec.page_tokens),
+            .k_bytes = kv_row_bytes(mem->spec.k_dtype, mem->spec.k_cols),
+            .v_bytes = kv_row_bytes(mem->spec.v_dtype, mem->spec.v_cols),
+            .k_dtype = mem->spec.k_dtype,
+            .v_dtype = mem->spec.v_dtype,
+        };
+    }
+}
+
+/* Copies the step's arrays into pinned memory, where the device's sections are, and queues the upload. */
+static rz_status upload(rzc_program *p, const rz_step *step) {
+    const rz_batch *b = step->batch;
+    const rz_batch_header *h = b->header;
+    rzc_engine *e = p->engine;
+    const bool inlined = h->n_pages <= RZC_INLINE_PAGES;
+    rzc_head *head = (rzc_head *)(void *)p->pinned;
+#define AT(field) ((uint32_t *)(void *)(p->pinned + (p->step_at.field - p->batch)))
+    memset(head, 0, sizeof *head);
+    head->n_tokens = h->n_tokens, head->n_seqs = h->n_seqs, head->n_rows = b->n_rows;
+    fill_groups(step, head);
+    memcpy(AT(tokens), b->tokens, h->n_tokens * 4ull);
+    memcpy(AT(row_seq), b->row_seq, h->n_tokens * 4ull);
+    memcpy(AT(row_position), b->row_position, h->n_tokens * 4ull);
+    memcpy(AT(seq_first_row), b->seq_first_row, (h->n_seqs + 1ull) * 4);
+    memcpy(AT(rows), b->rows, b->n_rows * 4ull);
+    for (uint32_t s = 0; s < h->n_seqs; s++) {
+        AT(seq_n_past)[s] = b->seqs[s].n_past;
+        for (uint32_t g = 0; g < head->n_groups; g++) {
+            AT(seq_pages)[s * RZC_GROUPS + g] = b->seq_group_pages[s * head->n_groups + g];
+        }
+    }
+#undef AT
+    uint64_t bytes = p->pages_at;
+    head->pages = p->batch + p->pages_at;
+    if (inlined) {
+        memcpy(p->pinned + p->pages_at, b->pages, h->n_pages * 4ull);
+        bytes += h->n_pages * 4ull;
+    } else if (step->cache != NULL) {
+        head->pages = (uintptr_t)step->cache->tables;
+        const rz_status status = rzc_check(
+            e, e->cu->to_device_async(head->pages, b->pages, h->n_pages * 4ull, e->stream), "upload of page tables");
+        if (status != RZ_OK) return status;
+    }
+    return rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, bytes, e->stream), "upload of a batch");
+}
+
+/* ---- a step ---------------------------------------------------------------------------------------------------- */
+
+static rz_status run_all(rzc_program *p, const rz_step *step) {
+    const rz_lowering *l = &p->lowering[p->row_class];
+    for (uint32_t i = 0; i < l->n_launches; i++) {
+        if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
+            p->engine->cu->stream_wait(p->engine->stream);
+            return rz_fail(RZ_E_CANCELLED, "step: cancelled in launch %u", i);
+        }
+        const rz_status status = rzc_run(p, &l->launches[i]);
+        if (status != RZ_OK) return status;
+    }
+    return RZ_OK;
+}
+
+int32_t rzc_forward(void *program, const rz_step *step) {
+    rzc_program *p = program;
+    rzc_engine *e = p->engine;
+    const rz_batch_header *h = step->batch->header;
+    rz_status status = rzc_enter(e);
+    if (status != RZ_OK) return status;
+    p->step = step;
+    p->row_class = h->n_tokens <= RZC_FEW_ROWS ? 0 : 1;
+    p->n_rows[RZ_ROWS_T] = h->n_tokens;
+    p->n_rows[RZ_ROWS_R] = step->batch->n_rows;
+    p->n_rows[RZ_ROWS_S] = h->n_seqs;
+    p->n_rows[RZ_ROWS_TK] = h->n_tokens * p->lowering[0].experts_per_token;
+    status = upload(p, step);
+    if (status == RZ_OK) status = run_all(p, step);
+    const bool samples = h->n_outs > 0 && p->ir->logits_value != 0; /* the core then calls rzc_sample, which waits */
+    if (status == RZ_OK && !samples) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
+    rzc_leave(e);
+    return status;
+}
+
+int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t n_rows, float *out) {
+    rzc_program *p = program;
+    rzc_engine *e = p->engine;
+    const rz_value *value = &p->ir->values[value_id - 1];
+    if (!p->lowering[p->row_class].value_pinned[value_id - 1]) {
+        return (int32_t)rz_fail(RZ_E_ARG, "value %u is neither OUTPUT nor WATCHED", value_id);
+    }
+    const uint64_t row_bytes = value->cols * 4ull;
+    rz_status status = rzc_enter(e);
+    if (status != RZ_OK) return status;
+    status = rzc_check(e, e->cu->to_host(out, rzc_value(p, value_id) + row * row_bytes, n_rows * row_bytes), "reading a value");
+    rzc_leave(e);
+    if (status == RZ_OK && value->dtype != 0) { /* I32 */
+        for (uint64_t i = 0; i < (uint64_t)n_rows * value->cols; i++) {
+            int32_t id;
+            memcpy(&id, &out[i], sizeof id);
+            out[i] = (float)id;
+        }
+    }
+    return status;
+}
+
+/* ---- sampling -------------------------------------------------------------------------------------------------- */
+
+/* Whether the largest logit and the sum of exponents say all that this out asks for. */
+static bool is_simple(const rz_batch_out *out) {
+    if (out->n_top > 0) return false;
+    if ((out->mode & RZ_OUT_SAMPLE) == 0) return (out->mode & RZ_OUT_TARGET) == 0;
+    return out->temperature == 0 && out->repetition == 1 && out->presence == 0 && out->frequency == 0 &&
+           out->bias_n == 0 && out->mask == 0;
+}
+
+static void simple_result(const float *figures, const rz_batch_out *out, rz_result_out *result) {
+    if (figures[3] != 0) {
+        result->flags |= RZ_RESULT_NONFINITE;
+    } else if ((out->mode & RZ_OUT_SAMPLE) != 0) {
+        memcpy(&result->token, &figures[0], sizeof result->token);
+        result->logprob = -figures[2];
+    }
+}
+
+static rz_status sample_on_host(rzc_program *p, const rz_step *step, uint32_t i, const uint32_t *masks,
+                                rz_result_out *result, rz_result_top *tops) {
+    rzc_engine *e = p->engine;
+    const uint64_t row_bytes = p->ir->header->vocab_size * 4ull;
+    const rz_cu_ptr from = rzc_value(p, p->ir->logits_value) + step->batch->out_row[i] * row_bytes;
+    rz_status status = rzc_check(e, e->cu->to_host_async(p->logits_row, from, row_bytes, e->stream), "logits");
+    if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
+    if (status != RZ_OK) return status;
+    const uint32_t first = result->top_first;
+    rz_sample_out(p->logits_row, p->ir->header->vocab_size, step, i, masks, p->sample_scratch, result, tops + first);
+    result->top_first = first;
+    return RZ_OK;
+}
+
+static rz_status sample_all(rzc_program *p, const rz_step *step, const uint32_t *masks, rz_result_out *results,
+                            rz_result_top *tops) {
+    rzc_engine *e = p->engine;
+    const rz_batch *b = step->batch;
+    rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = b->n_rows,
+                         .vocab = p->ir->header->vocab_size};
+    const rzc_shape shape = {.x = b->n_rows, .threads = 1024, .chained = true};
+    rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
+    if (status == RZ_OK) {
+        status = rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, b->n_rows * 16ull, e->stream), "samples");
+    }
+    if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
+    for (uint32_t i = 0; i < b->header->n_outs && status == RZ_OK; i++) {
+        if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
+            return rz_fail(RZ_E_CANCELLED, "step: cancelled while sampling");
+        }
+        if (is_simple(&b->outs[i])) simple_result(p->argmax_host + 4ull * b->out_row[i], &b->outs[i], &results[i]);
+        else status = sample_on_host(p, step, i, masks, &results[i], tops);
+    }
+    return status;
+}
+
+int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
+                   rz_result_top *tops) {
+    rzc_program *p = program;
+    rz_status status = rzc_enter(p->engine);
+    if (status != RZ_OK) return status;
+    status = sample_all(p, step, masks, results, tops);
+    rzc_leave(p->engine);
+    return status;
+}

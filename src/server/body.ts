@@ -1,0 +1,113 @@
+/** The JSON body of a request, read under limits: bytes, depth, and time without a byte. */
+import { ApiError, invalid, tooLarge } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+
+const QUOTE = 0x22, BACKSLASH = 0x5c;
+const OPENING = [0x5b, 0x7b], CLOSING = [0x5d, 0x7d];
+
+/** Counts how deep JSON nests, chunk by chunk, before anything is parsed: parsers may use the stack. */
+class DepthMeter {
+  #depth = 0;
+  #max = 0;
+  #inString = false;
+  #escaped = false;
+
+  get max(): number {
+    return this.#max;
+  }
+
+  push(bytes: Uint8Array): void {
+    for (const byte of bytes) {
+      if (this.#inString) {
+        if (this.#escaped) this.#escaped = false;
+        else if (byte === BACKSLASH) this.#escaped = true;
+        else if (byte === QUOTE) this.#inString = false;
+      } else if (byte === QUOTE) this.#inString = true;
+      else if (OPENING.includes(byte)) this.#max = Math.max(this.#max, ++this.#depth);
+      else if (CLOSING.includes(byte)) this.#depth--;
+    }
+  }
+}
+
+function checkHeaders(request: Request, limits: Limits): void {
+  const type = request.headers.get("content-type")?.split(";")[0]!.trim().toLowerCase();
+  if (type !== "application/json") {
+    const got = type === undefined ? "no content-type" : `content-type ${JSON.stringify(type)}`;
+    throw new ApiError(415, "invalid_request_error", "unsupported_media_type", `got ${got}, expected application/json`);
+  }
+  const encoding = request.headers.get("content-encoding")?.trim().toLowerCase() ?? "identity";
+  if (encoding !== "identity") {
+    const message = `content-encoding ${JSON.stringify(encoding)} is not supported`;
+    throw new ApiError(415, "invalid_request_error", "unsupported_media_type", message);
+  }
+  const length = Number(request.headers.get("content-length") ?? 0);
+  if (length > limits.bodyBytes) throw bodyTooLarge(limits);
+}
+
+function bodyTooLarge(limits: Limits): ApiError {
+  return tooLarge(`the body is larger than ${limits.bodyBytes} bytes`);
+}
+
+/** The next chunk, or 408 when it does not come. */
+async function readChunk(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  stallMs: number,
+): Promise<Uint8Array | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stalled = new Promise<never>((_, reject) => {
+    const message = `no byte of the body came for ${stallMs} ms`;
+    const error = new ApiError(408, "invalid_request_error", "body_timeout", message);
+    timer = setTimeout(() => reject(error), stallMs);
+  });
+  try {
+    const { done, value } = await Promise.race([reader.read(), stalled]);
+    return done ? undefined : value;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function readBytes(body: ReadableStream<Uint8Array>, limits: Limits): Promise<Uint8Array> {
+  const reader = body.getReader();
+  const depth = new DepthMeter();
+  const chunks: Uint8Array[] = [];
+  let nBytes = 0;
+  try {
+    for (;;) {
+      const chunk = await readChunk(reader, limits.bodyStallMs);
+      if (chunk === undefined) break;
+      nBytes += chunk.length;
+      if (nBytes > limits.bodyBytes) throw bodyTooLarge(limits);
+      depth.push(chunk);
+      if (depth.max > limits.jsonDepth) {
+        throw invalid("body", `the body nests deeper than ${limits.jsonDepth} arrays and objects`, "json_too_deep");
+      }
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // What is still to come is of no interest; the answer does not wait for it.
+    reader.cancel().catch(() => {});
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(400, "invalid_request_error", "body_unreadable", "the body ended before its end");
+  }
+  const bytes = new Uint8Array(nBytes);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}
+
+/** The body as JSON data. Throws {@linkcode ApiError}s: 400, 408, 413, 415. */
+export async function readJson(request: Request, limits: Limits): Promise<unknown> {
+  checkHeaders(request, limits);
+  if (request.body === null) throw invalid("body", "the body is empty, expected a JSON object", "invalid_json");
+  const bytes = await readBytes(request.body, limits);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw invalid("body", `the body is not JSON in UTF-8: ${why}`, "invalid_json");
+  }
+}

@@ -1,0 +1,48 @@
+/** What a request may take. */
+import { RealizarError } from "../errors.ts";
+
+/** Limits of a server; what is beyond is refused with 400, 413, 431 or 503. */
+export interface Limits {
+  /** Bytes of a body; default 8 MiB. */
+  bodyBytes: number;
+  /** Arrays and objects inside each other; default 128. */
+  jsonDepth: number;
+  /** Bytes of all header names and values; default 32 KiB. */
+  headerBytes: number;
+  /** Bytes of a request's messages, or of its prompts together; default 4 MiB. */
+  promptBytes: number;
+  /** Generations of one request: n times its prompts; default 128. */
+  choices: number;
+  /** Requests in the server at once beyond `maxSequences` of the model; default 4 x `maxSequences`. */
+  queuedRequests: number | undefined;
+  /** A body that brings no byte for so long is cut; default 10 s. */
+  bodyStallMs: number;
+  /** Silence of an event stream until a comment is sent; default 5 s. */
+  pingMs: number;
+}
+
+const DEFAULTS: Limits = {
+  bodyBytes: 8 * 2 ** 20,
+  jsonDepth: 128,
+  headerBytes: 32 * 2 ** 10,
+  promptBytes: 4 * 2 ** 20,
+  choices: 128,
+  queuedRequests: undefined,
+  bodyStallMs: 10_000,
+  pingMs: 5_000,
+};
+
+/** Limits with the defaults filled in; throws `ARG` for what is no whole number above 0 (queue: 0 is allowed). */
+export function checkLimits(given: Partial<Limits> = {}): Limits {
+  const limits = { ...DEFAULTS };
+  for (const name of Object.keys(DEFAULTS) as (keyof Limits)[]) {
+    const value = given[name];
+    if (value === undefined) continue;
+    const min = name === "queuedRequests" ? 0 : 1;
+    if (!Number.isSafeInteger(value) || value < min) {
+      throw new RealizarError("ARG", `limits.${name}: got ${value}, expected a whole number from ${min}`);
+    }
+    limits[name] = value;
+  }
+  return limits;
+}
