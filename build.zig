@@ -45,12 +45,10 @@ pub fn build(b: *std.Build) void {
     } });
     const optimize = b.option(std.builtin.Optimize, "optimize", "of librealizar (default: fast)") orelse .fast;
     const tsan = b.option(bool, "tsan", "unit tests: thread sanitizer in place of UBSan") orelse false;
-    const cuda = b.option([]const u8, "cuda", "CUDA architectures to embed (default: none)") orelse "none";
-    const release = library(b, "realizar", target, optimize);
-    const for_tests = library(b, "realizar_test", target, .safe); // UBSan's checks trap; RZ_TEST adds rz_test_*
-    if (!std.mem.eql(u8, cuda, "none")) {
-        release.step.dependOn(&b.addFail("-Dcuda: this tree has no CUDA backend; only `none` can be built").step);
-    }
+    const cuda = findCuda(b);
+
+    const release = library(b, "realizar", target, optimize, cuda);
+    const for_tests = library(b, "realizar_test", target, .safe, cuda); // UBSan's checks trap; RZ_TEST adds rz_test_*
     b.installArtifact(release);
     b.installArtifact(for_tests);
     b.step("release", "only lib/librealizar").dependOn(&b.addInstallArtifact(release, .{}).step);
@@ -63,7 +61,7 @@ pub fn build(b: *std.Build) void {
     for (published_targets) |triple| {
         const query = std.Build.parseTargetQuery(.{ .arch_os_abi = triple, .cpu_features = "baseline" }) catch
             @panic("bad published target");
-        targets.dependOn(&library(b, "realizar", b.resolveTargetQuery(query), .fast).step);
+        targets.dependOn(&library(b, "realizar", b.resolveTargetQuery(query), .fast, null).step);
     }
 
     const listing = b.addWriteFiles().add("sources.json", sourcesJson(b, sources(b, target, true)));
@@ -76,11 +74,12 @@ fn library(
     name: []const u8,
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.Optimize,
+    cuda: ?Cuda,
 ) *std.Build.Step.Compile {
     const lib = b.addLibrary(.{
         .name = name,
         .linkage = .dynamic,
-        .root_module = engine(b, target, optimize, optimize == .safe, false),
+        .root_module = engine(b, target, optimize, optimize == .safe, false, cuda),
     });
     lib.link_z_defs = true; // a function that nobody defines is an error here, not at dlopen
     return lib;
@@ -93,10 +92,59 @@ fn engine(
     optimize: std.builtin.Optimize,
     testing: bool,
     tsan: bool,
+    cuda: ?Cuda,
 ) *std.Build.Module {
     const m = cModule(b, target, optimize, tsan);
+    if (cuda) |c| addCuda(b, m, c, testing);
     for (sources(b, target, testing)) |s| m.addCSourceFile(.{ .file = b.path(s.file), .flags = s.flags });
     return m;
+}
+
+/// How to compile cuda/*.cu.
+const Cuda = struct { nvcc: []const u8, archs: []const u8 };
+
+/// -Dcuda=sm_90a embeds code for one GPU architecture, -Dcuda=all for every one that is supported, and PTX.
+fn findCuda(b: *std.Build) ?Cuda {
+    const archs = b.option([]const u8, "cuda", "GPU code to embed: none (default), all, or an architecture: sm_90a") orelse
+        "none";
+    const asked = b.option([]const u8, "nvcc", "path of nvcc (default: CUDA_HOME, `npm run setup:cuda`, PATH)");
+    if (std.mem.eql(u8, archs, "none")) return null;
+    const nvcc = asked orelse foundNvcc(b) orelse {
+        b.default_step.dependOn(&b.addFail("-Dcuda: no nvcc: `npm run setup:cuda` brings one, or -Dnvcc=PATH").step);
+        return null;
+    };
+    return .{ .nvcc = nvcc, .archs = archs };
+}
+
+fn foundNvcc(b: *std.Build) ?[]const u8 {
+    const own = ".tools/cuda/nvidia/cu13/bin/nvcc";
+    if (b.graph.environ_map.get("CUDA_HOME")) |home| return b.fmt("{s}/bin/nvcc", .{home});
+    if (b.root.access(b.graph.io, own, .{})) |_| return own else |_| {}
+    return b.findProgram(.{ .names = &.{"nvcc"} });
+}
+
+/// Host code, and a compressed fatbin of each kernel family, which cuda/modules.c embeds.
+fn addCuda(b: *std.Build, m: *std.Build.Module, cuda: Cuda, testing: bool) void {
+    m.addCMacro("RZ_CUDA", "1");
+    m.addIncludePath(b.path("cuda"));
+    for (cFiles(b, "cuda")) |file| m.addCSourceFile(.{ .file = b.path(file), .flags = commonFlags(b, testing) });
+    for (filesOf(b, "cuda", ".cu")) |file| {
+        const name = std.fs.path.stem(file);
+        const run = b.addSystemCommand(&.{ cuda.nvcc, "-fatbin", "-O3", "-std=c++17", "--compress-mode=size" });
+        if (std.mem.eql(u8, cuda.archs, "all")) {
+            inline for (.{ "80", "86", "89", "90a", "100", "120" }) |sm| {
+                run.addArg("-gencode=arch=compute_" ++ sm ++ ",code=sm_" ++ sm);
+            }
+            run.addArg("-gencode=arch=compute_80,code=compute_80");
+        } else {
+            run.addArg(b.fmt("-gencode=arch=compute_{0s},code=sm_{0s}", .{std.mem.trimStart(u8, cuda.archs, "sm_")}));
+        }
+        run.addArg("-o");
+        m.addEmbedPath(run.addOutputFileArg(b.fmt("{s}.fatbin", .{name})).dirname());
+        run.addArgs(&.{ "-MD", "-MF" });
+        _ = run.addDepFileOutputArg(b.fmt("{s}.d", .{name}));
+        run.addFileArg(b.path(file));
+    }
 }
 
 fn cModule(
@@ -129,7 +177,7 @@ fn addNativeTests(
     const objects = b.addLibrary(.{
         .name = "realizar_unit",
         .linkage = .static,
-        .root_module = engine(b, target, .debug, true, tsan),
+        .root_module = engine(b, target, .debug, true, tsan, null),
     });
     for (cFiles(b, "tests/native")) |file| {
         const name = std.fs.path.stem(file);
@@ -191,6 +239,10 @@ fn commonFlags(b: *std.Build, testing: bool) []const []const u8 {
 
 /// The .c files of a folder, as sorted paths from the root of the project. A folder that is not there has none.
 fn cFiles(b: *std.Build, dir: []const u8) []const []const u8 {
+    return filesOf(b, dir, ".c");
+}
+
+fn filesOf(b: *std.Build, dir: []const u8, ending: []const u8) []const []const u8 {
     const io = b.graph.io;
     var list: std.ArrayList([]const u8) = .empty;
     var handle = b.root.openDir(io, dir, .{ .iterate = true }) catch return list.items;
@@ -198,7 +250,7 @@ fn cFiles(b: *std.Build, dir: []const u8) []const []const u8 {
     b.dependOnDirectoryContents(b.path(dir)); // a new or deleted file configures anew
     var it = handle.iterate();
     while (it.next(io) catch @panic("cannot list a source folder")) |entry| {
-        if (entry.kind != .file or !std.mem.endsWith(u8, entry.name, ".c")) continue;
+        if (entry.kind != .file or !std.mem.endsWith(u8, entry.name, ending)) continue;
         list.append(b.allocator, b.fmt("{s}/{s}", .{ dir, entry.name })) catch @panic("OOM");
     }
     std.mem.sort([]const u8, list.items, {}, struct {

@@ -171,7 +171,7 @@ static rz_status find_kernels(rzc_engine *e) {
         const rz_status status = rzc_check(e, e->cu->module_function(&e->kernels[i], e->modules[module], name), name);
         if (status != RZ_OK) return status;
     }
-    const int shared = e->shared_max;
+    const int shared = e->shared_max - 1024; /* what it has beside */
     return rzc_check(e, e->cu->function_set(e->kernels[RZC_K_attention_k], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, shared),
                      "shared memory of attention");
 }

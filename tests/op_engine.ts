@@ -62,7 +62,7 @@ export class OpEngine implements Disposable {
   /** The machine has the instruction set asked for. */
   readonly usable: boolean;
 
-  constructor(backend: "ref" | "cpu", isa: keyof typeof ISAS = "auto") {
+  constructor(backend: "ref" | "cpu" | "cuda", isa: keyof typeof ISAS = "auto") {
     this.#engine = openEngine(this.library, backend, 0, 2, ISAS[isa]);
     this.usable = isa === "auto" || engineFacts(this.library, this.#engine).isa === ISAS[isa];
   }

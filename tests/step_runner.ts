@@ -21,7 +21,7 @@ export async function testModel(source: Uint8Array | string): Promise<TestModel>
 
 /** How a {@linkcode StepRunner} is opened. */
 export interface RunnerOptions {
-  backend: "ref" | "cpu";
+  backend: "ref" | "cpu" | "cuda";
   /** Default true. */
   deterministic?: boolean;
   /** Default false. */

@@ -4,7 +4,7 @@
  * one after the other, and the medians. --record appends the lines to bench/results.
  */
 import { execFileSync } from "node:child_process";
-import { appendFileSync } from "node:fs";
+import { appendFileSync, mkdirSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
@@ -126,6 +126,7 @@ await main(async () => {
     console.log(JSON.stringify(row));
     if (values.record) {
       const machine = row.machine.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+      mkdirSync(inRoot("bench", "results"), { recursive: true });
       appendFileSync(inRoot("bench", "results", `${machine}.jsonl`), `${JSON.stringify(row)}\n`);
     }
   }

@@ -1,8 +1,8 @@
 /** Opens a prepared model on a device: picks the backend, estimates, loads weights, opens plan and cache. */
 import { RealizarError } from "../errors.ts";
-import { ISAS, STRUCTS } from "../platform/abi.ts";
+import { BACKENDS, ISAS, STRUCTS } from "../platform/abi.ts";
 import { env } from "../platform/env.ts";
-import { type Library, openLibrary } from "../platform/library.ts";
+import { type Library, openLibrary, readAll } from "../platform/library.ts";
 import { readRecord } from "../record.ts";
 import type { KvDtype, LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
 import { USE_ROWS } from "../weights/roles.ts";
@@ -40,8 +40,11 @@ export interface OpenModel {
   maxStepTokens: number;
 }
 
+/** The executors. */
+type Backend = keyof typeof BACKENDS;
+
 interface Layout {
-  backend: "ref" | "cpu";
+  backend: Backend;
   plan: PlanSizes;
   cache: CacheSizes;
 }
@@ -50,11 +53,25 @@ function planFacts(model: PreparedModel): PlanFacts {
   return { bytes: model.plan.bytes, logits: model.plan.logitsValue, groups: model.plan.groups.map((g) => ({ ...g })) };
 }
 
-function chooseBackend(placement: Placement): "ref" | "cpu" {
-  if (placement.device === "cuda") {
-    throw new RealizarError("UNSUPPORTED", 'device "cuda": this build has no CUDA kernels yet; use "cpu"');
+/** Whether this library has code for a GPU that this machine has. */
+function hasGpu(library: Library): boolean {
+  const bytes = readAll(library, (out, cap) => library.native.rz_library_info(out, cap));
+  const info = JSON.parse(new TextDecoder().decode(bytes)) as { backends: { name: string; usable: boolean }[] };
+  return info.backends.some(({ name, usable }) => name === "cuda" && usable);
+}
+
+/** "auto" is the GPU when there is one that works and the model fits into its memory. */
+function chooseBackend(library: Library, model: PreparedModel, placement: Placement): Backend {
+  if (placement.device !== "auto") return placement.device;
+  if (!hasGpu(library)) return "cpu";
+  try {
+    return estimateOn(library, model, placement, "cuda").fits ? "cuda" : "cpu";
+  } catch (error) {
+    const isGpus = error instanceof RealizarError &&
+      ["DEVICE", "DEVICE_LOST", "OOM_DEVICE", "UNSUPPORTED"].includes(error.code);
+    if (isGpus) return "cpu";
+    throw error;
   }
-  return placement.device === "ref" ? "ref" : "cpu";
 }
 
 function isaMax(): number {
@@ -67,8 +84,7 @@ function isaMax(): number {
   return isa;
 }
 
-function layOut(model: PreparedModel, placement: Placement, pageTokens: number): Layout {
-  const backend = chooseBackend(placement);
+function layOut(model: PreparedModel, placement: Placement, backend: Backend, pageTokens: number): Layout {
   const trained = model.config.contextLength;
   const contextSize = placement.contextSize || Math.min(trained, CONTEXT_DEFAULT);
   if (contextSize > trained) {
@@ -90,10 +106,14 @@ function layOut(model: PreparedModel, placement: Placement, pageTokens: number):
 /** What loading would take. Opens and closes an engine; reads no weights. */
 export function estimateModel(model: PreparedModel, placement: Placement): MemoryEstimate {
   const library = openLibrary(placement.libraryPath);
-  const engine = openEngine(library, chooseBackend(placement), placement.deviceIndex, placement.threads, isaMax());
+  return estimateOn(library, model, placement, chooseBackend(library, model, placement));
+}
+
+function estimateOn(library: Library, model: PreparedModel, placement: Placement, backend: Backend): MemoryEstimate {
+  const engine = openEngine(library, backend, placement.deviceIndex, placement.threads, isaMax());
   try {
     const device = engineFacts(library, engine);
-    const layout = layOut(model, placement, device.pageTokens);
+    const layout = layOut(model, placement, backend, device.pageTokens);
     const { weightsBytes, scratchBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
     const kvBytes = cacheBytes(planFacts(model), layout.cache);
     const totalBytes = weightsBytes + scratchBytes + kvBytes;
@@ -172,11 +192,12 @@ export interface OpenHooks {
 /** Opens everything; what was opened is closed again when a part fails. */
 export async function openModel(model: PreparedModel, placement: Placement, hooks: OpenHooks): Promise<OpenModel> {
   const library = openLibrary(placement.libraryPath);
-  const engine = openEngine(library, chooseBackend(placement), placement.deviceIndex, placement.threads, isaMax());
+  const backend = chooseBackend(library, model, placement);
+  const engine = openEngine(library, backend, placement.deviceIndex, placement.threads, isaMax());
   try {
     hooks.onEngine(engine, library.path);
     const device = engineFacts(library, engine);
-    const layout = layOut(model, placement, device.pageTokens);
+    const layout = layOut(model, placement, backend, device.pageTokens);
     const { weightsBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
     const weights = await loadWeights(library, engine, model, hooks);
     const facts = planFacts(model);

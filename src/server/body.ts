@@ -3,7 +3,9 @@ import { ApiError, invalid, tooLarge } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 
 const QUOTE = 0x22, BACKSLASH = 0x5c;
-const OPENING = [0x5b, 0x7b], CLOSING = [0x5d, 0x7d];
+const BRACKET = 0x5b, BRACE = 0x7b;
+/** From an opening bracket or brace to its closing one. */
+const TO_CLOSING = 2;
 
 /** Counts how deep JSON nests, chunk by chunk, before anything is parsed: parsers may use the stack. */
 class DepthMeter {
@@ -23,14 +25,14 @@ class DepthMeter {
         else if (byte === BACKSLASH) this.#escaped = true;
         else if (byte === QUOTE) this.#inString = false;
       } else if (byte === QUOTE) this.#inString = true;
-      else if (OPENING.includes(byte)) this.#max = Math.max(this.#max, ++this.#depth);
-      else if (CLOSING.includes(byte)) this.#depth--;
+      else if (byte === BRACKET || byte === BRACE) this.#max = Math.max(this.#max, ++this.#depth);
+      else if (byte === BRACKET + TO_CLOSING || byte === BRACE + TO_CLOSING) this.#depth--;
     }
   }
 }
 
 function checkHeaders(request: Request, limits: Limits): void {
-  const type = request.headers.get("content-type")?.split(";")[0]!.trim().toLowerCase();
+  const type = request.headers.get("content-type")?.replace(/;.*$/s, "").trim().toLowerCase();
   if (type !== "application/json") {
     const got = type === undefined ? "no content-type" : `content-type ${JSON.stringify(type)}`;
     throw new ApiError(415, "invalid_request_error", "unsupported_media_type", `got ${got}, expected application/json`);

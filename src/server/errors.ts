@@ -88,9 +88,16 @@ export function toApiError(thrown: unknown): ApiError {
   }
 }
 
+/** An answer with data; runtimes differ in the content-type that `Response.json` writes. */
+export function jsonResponse(data: unknown, init: { status?: number; headers?: HeadersInit } = {}): Response {
+  const headers = new Headers(init.headers);
+  headers.set("content-type", "application/json");
+  return new Response(JSON.stringify(data), { ...init, headers });
+}
+
 /** The answer to a failure. Clients that retry by themselves are told when that is of no use. */
 export function errorResponse(error: ApiError): Response {
   const headers = new Headers(error.headers);
   if (error.status < 500) headers.set("x-should-retry", "false");
-  return Response.json(error.body(), { status: error.status, headers });
+  return jsonResponse(error.body(), { status: error.status, headers });
 }

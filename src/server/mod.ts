@@ -1,0 +1,16 @@
+/**
+ * The OpenAI-compatible server.
+ *
+ * ```ts
+ * import { Model } from "realizar";
+ * import { createHandler } from "realizar/server";
+ *
+ * await using model = await Model.load("model.gguf");
+ * Bun.serve({ port: 8080, idleTimeout: 0, fetch: createHandler({ models: { mine: model } }) });
+ * ```
+ *
+ * @module
+ */
+export { type AnswerLog, createHandler, type Handler, type HandlerOptions } from "./handler.ts";
+export type { Limits } from "./limits.ts";
+export type { ServedModel, ServerStatus } from "./service.ts";

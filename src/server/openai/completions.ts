@@ -1,0 +1,117 @@
+/** POST /v1/completions. */
+import type { GenerationResult } from "../../types.ts";
+import { invalid, tooLarge, unsupported } from "../errors.ts";
+import { Fields } from "../fields.ts";
+import type { RouteContext } from "../route.ts";
+import type { NamedModel, ServedModel } from "../service.ts";
+import { TextLogprobs } from "./logprobs.ts";
+import { utf8Bytes } from "./messages.ts";
+import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
+import { readWanted } from "./sampling.ts";
+
+const TOP_MAX = 20;
+
+/** A prompt as it was given. */
+type RawPrompt = string | number[];
+
+function isTokens(value: unknown): value is number[] {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => Number.isInteger(one) && one >= 0);
+}
+
+/** A text, token ids, texts, or lists of token ids. */
+function readPrompts(fields: Fields): RawPrompt[] {
+  const expected = "a string, token ids, or an array of strings or of arrays of token ids";
+  const value = fields.required("prompt", fields.any("prompt"), expected);
+  if (typeof value === "string" || isTokens(value)) return [value];
+  const isList = Array.isArray(value) && value.length > 0;
+  if (isList && (value.every((one) => typeof one === "string") || value.every(isTokens))) return value as RawPrompt[];
+  return fields.wrong("prompt", value, expected);
+}
+
+async function encode(
+  prompts: readonly RawPrompt[],
+  model: ServedModel,
+  options: { special: boolean; addSpecial: boolean; signal: AbortSignal },
+): Promise<Int32Array[]> {
+  const { vocabSize, contextSize } = model.info;
+  const encoded: Int32Array[] = [];
+  for (const prompt of prompts) {
+    const tokens = typeof prompt === "string" ? await model.tokenize(prompt, options) : Int32Array.from(prompt);
+    const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
+    if (wrong !== undefined) throw invalid("prompt", `prompt: ${wrong} is no token, expected 0 to ${vocabSize - 1}`);
+    checkRoom(tokens.length, contextSize, "prompt");
+    encoded.push(tokens);
+  }
+  return encoded;
+}
+
+/** `echoes` are the prompts' texts by prompt, undefined where they are not asked for. */
+function shapeOf(
+  { name, model }: NamedModel,
+  n: number,
+  asksLogprobs: boolean,
+  echoes: readonly string[] | undefined,
+): Shape {
+  const id = `cmpl-${crypto.randomUUID().replaceAll("-", "")}`;
+  const common = { id, object: "text_completion", created: Math.floor(Date.now() / 1000), model: name };
+  const echoOf = (index: number): string => echoes?.[Math.floor(index / n)] ?? "";
+  const choice = (index: number, text: string, finish: string | null, logprobs: unknown = null) => ({
+    index,
+    text,
+    logprobs,
+    finish_reason: finish,
+  });
+  const streams = new Map<number, TextLogprobs>();
+  return {
+    whole: common,
+    chunk: common,
+    begin: (index) => echoes === undefined ? undefined : choice(index, echoOf(index), null),
+    part(index, { text, logprobs = [] }) {
+      if (text === "" && logprobs.length === 0) return undefined;
+      if (!asksLogprobs) return choice(index, text, null);
+      const stream = streams.get(index) ?? new TextLogprobs(model);
+      streams.set(index, stream);
+      return choice(index, text, null, stream.next(logprobs));
+    },
+    end: (index, result) => choice(index, "", finishReasonOf(result)),
+    complete(index, result: GenerationResult) {
+      const logprobs = asksLogprobs ? new TextLogprobs(model).next(result.logprobs ?? []) : null;
+      return choice(index, echoOf(index) + result.text, finishReasonOf(result), logprobs);
+    },
+  };
+}
+
+/** Continues texts. */
+export async function completions({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+  const { limits } = service;
+  const { signal } = request;
+  const fields = new Fields(body);
+  const named = service.modelOf(fields);
+  const { model } = named;
+  const prompts = readPrompts(fields);
+  const wanted = readWanted(fields, model.info.vocabSize, ["max_tokens"]);
+  const logprobs = fields.number("logprobs", 0, TOP_MAX, true);
+  const echo = fields.boolean("echo") ?? false;
+  if (echo && logprobs !== undefined) throw unsupported("echo", "echo: not supported together with logprobs");
+  fields.neutral("best_of", (value) => value === wanted.n, "the value of n");
+  const special = fields.boolean("parse_special") ?? false;
+  const addSpecial = fields.boolean("add_special_tokens") ?? true;
+  fields.refuseRest(["suffix", "response_format", "guided_json", "prompt_logprobs"]);
+  const nBytes = prompts.reduce((sum, prompt) => sum + (typeof prompt === "string" ? utf8Bytes(prompt) : 0), 0);
+  if (nBytes > limits.promptBytes) throw tooLarge(`the prompts have ${nBytes} bytes, at most ${limits.promptBytes}`);
+  const nChoices = prompts.length * wanted.n;
+  if (nChoices > limits.choices) {
+    throw invalid("n", `n: ${prompts.length} prompts of ${wanted.n} answers, at most ${limits.choices} in all`);
+  }
+  const job = service.admit(named, nChoices, signal, startedAt);
+  let echoes: string[] | undefined;
+  try {
+    const encoded = await encode(prompts, model, { special, addSpecial, signal });
+    if (echo) echoes = await Promise.all(prompts.map((one) => typeof one === "string" ? one : model.detokenize(one)));
+    job.start(jobPrompts(encoded, { ...wanted.options, logprobs }, wanted.n));
+  } catch (error) {
+    job.close();
+    throw error;
+  }
+  return await respond(service, job, shapeOf(named, wanted.n, logprobs !== undefined, echoes), wanted);
+}

@@ -1,0 +1,98 @@
+/** From generations to the answers of OpenAI's API: one object, or a stream of chunks. */
+import type { GenerateOptions, GenerationPart, GenerationResult } from "../../types.ts";
+import { invalid, jsonResponse, toApiError } from "../errors.ts";
+import type { Job, JobPrompt } from "../job.ts";
+import { DONE, eventOf, eventStream } from "../sse.ts";
+import type { Service } from "../service.ts";
+import { optionsOf, type Wanted } from "./sampling.ts";
+
+/** How one API writes a generation. Every function returns a choice. */
+export interface Shape {
+  /** Fields of the whole answer, and of a chunk. */
+  whole: Readonly<Record<string, unknown>>;
+  chunk: Readonly<Record<string, unknown>>;
+  /** What a stream says of a choice before its text; undefined = nothing. */
+  begin(index: number): unknown;
+  /** A piece of a choice in a stream; undefined = nothing to say. */
+  part(index: number, part: GenerationPart): unknown;
+  /** The end of a choice in a stream. */
+  end(index: number, result: GenerationResult): unknown;
+  /** A choice in an answer that is no stream. */
+  complete(index: number, result: GenerationResult): unknown;
+}
+
+/** Refuses a prompt that leaves no room for an answer. */
+export function checkRoom(nTokens: number, contextSize: number, param: string): void {
+  if (nTokens === 0) throw invalid(param, `${param}: the prompt has no tokens`);
+  if (nTokens < contextSize) return;
+  const message = `the prompt has ${nTokens} tokens, the context holds ${contextSize} and needs room for one more`;
+  throw invalid(param, message, "context_length_exceeded");
+}
+
+/** Every prompt n times. */
+export function jobPrompts(prompts: readonly Int32Array[], options: GenerateOptions, n: number): JobPrompt[] {
+  return prompts.flatMap((tokens) => Array.from({ length: n }, (_, k) => ({ tokens, options: optionsOf(options, k) })));
+}
+
+/** Token counts as the API tells them: a prompt counts once, however many answers it got. */
+function usageOf(results: readonly GenerationResult[], n: number): Record<string, unknown> {
+  let prompt = 0, cached = 0, completion = 0;
+  for (let first = 0; first < results.length; first += n) {
+    const answers = results.slice(first, first + n).map(({ usage }) => usage);
+    prompt += answers[0]!.promptTokens;
+    // Later answers find what the first has computed: only what all of them found was there before.
+    cached += Math.min(...answers.map(({ cachedTokens }) => cachedTokens));
+    completion += answers.reduce((sum, { completionTokens }) => sum + completionTokens, 0);
+  }
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: cached },
+  };
+}
+
+/** The finish reason as the API has it. */
+export function finishReasonOf({ finishReason }: GenerationResult): "stop" | "length" {
+  return finishReason === "length" ? "length" : "stop";
+}
+
+async function* chunks(
+  service: Service,
+  job: Job,
+  shape: Shape,
+  wanted: Wanted,
+): AsyncGenerator<string, void, undefined> {
+  const usage = wanted.includeUsage ? { usage: null } : {};
+  const chunk = (choice: unknown): string => eventOf({ ...shape.chunk, choices: [choice], ...usage });
+  try {
+    for (let index = 0; index < job.nChoices; index++) {
+      const choice = shape.begin(index);
+      if (choice !== undefined) yield chunk(choice);
+    }
+    for await (const event of job.events()) {
+      const { index } = event;
+      const choice = event.part === undefined ? shape.end(index, event.result) : shape.part(index, event.part);
+      if (choice !== undefined) yield chunk(choice);
+    }
+    if (wanted.includeUsage) yield eventOf({ ...shape.chunk, choices: [], usage: usageOf(job.results, wanted.n) });
+    yield DONE;
+  } catch (error) {
+    // The status is sent already: clients of the API read errors from the stream too.
+    const apiError = toApiError(error);
+    if (apiError.status === 500) service.report(error);
+    yield eventOf(apiError.body());
+  }
+}
+
+/** Answers with the generations of a job, which is closed in the end. */
+export async function respond(service: Service, job: Job, shape: Shape, wanted: Wanted): Promise<Response> {
+  if (wanted.stream) return eventStream(chunks(service, job, shape, wanted), service.limits.pingMs, () => job.close());
+  try {
+    for await (const _event of job.events()) { /* results are kept by the job */ }
+    const choices = job.results.map((result, index) => shape.complete(index, result));
+    return jsonResponse({ ...shape.whole, choices, usage: usageOf(job.results, wanted.n) });
+  } finally {
+    job.close();
+  }
+}
