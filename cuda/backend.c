@@ -172,8 +172,13 @@ static rz_status find_kernels(rzc_engine *e) {
         if (status != RZ_OK) return status;
     }
     const int shared = e->shared_max - 1024; /* what it has beside */
-    return rzc_check(e, e->cu->function_set(e->kernels[RZC_K_attention_k], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, shared),
-                     "shared memory of attention");
+    for (uint32_t i = 0; i < RZC_N_KERNELS; i++) {
+        if (i != RZC_K_attention_k && (i < RZC_K_gemv_q4k_1 || i > RZC_K_gemv_bf16_8)) continue;
+        const rz_status status = rzc_check(
+            e, e->cu->function_set(e->kernels[i], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, shared), "shared memory of a kernel");
+        if (status != RZ_OK) return status;
+    }
+    return RZ_OK;
 }
 
 static rz_status open_lanes(rzc_engine *e) {

@@ -16,11 +16,14 @@
     X(weights, repack_q4_k) X(weights, repack_q6_k) X(weights, repack_q8_0) X(weights, repack_bf16)                   \
     X(weights, read_row) X(weights, read_all)                                                                         \
     X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
-    X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k)                                                        \
+    X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                                                        \
     X(attention, attention_k)                                                                                         \
     X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3) X(attention, attention_64_4) \
     X(attention, attention_128_1) X(attention, attention_128_2) X(attention, attention_128_3)                         \
-    X(attention, attention_128_4)
+    X(attention, attention_128_4)                                                                                     \
+    X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
+    X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
+    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)
 typedef enum rzc_kernel {
 #define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
     RZC_KERNELS(RZC_KERNEL_ENUM)
@@ -30,7 +33,7 @@ typedef enum rzc_kernel {
     RZC_N_KERNELS = RZC_K_PRODUCT8 + RZC_N_FORMATS
 } rzc_kernel;
 
-#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul)
+#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -98,6 +101,8 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
 /* ---- program.c ---- */
 #define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
 #define RZC_FEW_ROWS 8u
+#define RZC_ANGLES 8u
+#define RZC_ARGMAX_PARTS 32u
 #define RZC_SPLITS 32u    /* of the keys of a row, at most */
 #define RZC_INLINE_PAGES 16384u /* entries of page tables that travel with the batch */
 
@@ -111,6 +116,17 @@ typedef struct rzc_program {
     uint64_t device_bytes, pinned_bytes;
     rz_cu_ptr memory; /* all of the following */
     rz_cu_ptr arena, batch, numbers, parts, arrivals, argmax;
+    rz_cu_ptr argmax_parts, argmax_arrivals;
+    rz_cu_ptr heads; /* queries, keys and values of few rows, before they are placed */
+    uint32_t n_angles;
+    struct {
+        uint32_t constant, n_pairs;
+        rz_cu_ptr at; /* [few rows][n_pairs][cos, sin] */
+    } angles[RZC_ANGLES];
+    struct {
+        void *exec;
+        uint64_t key; /* of the cache's types, which choose kernels */
+    } graphs[RZC_FEW_ROWS + 1]; /* by rows, all of them selected: captured when they come first */
     rzc_step step_at; /* in `batch` */
     size_t batch_bytes, pages_at; /* of the fixed part, and where inline pages begin */
     uint8_t *pinned;      /* the batch as it is uploaded, then a row of logits, then argmax */
@@ -136,6 +152,12 @@ int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz
 static inline rz_cu_ptr rzc_value(const rzc_program *p, uint32_t id) {
     return p->arena + p->lowering[p->row_class].value_offset[id - 1];
 }
+
+/* Whether nothing may depend on the row count: then every product and attention goes the plain way. */
+static inline bool rzc_is_fixed(const rzc_program *p) { return (p->options.flags & RZ_PLAN_DETERMINISTIC) != 0; }
+
+/* The table of angles of a RoPE op, for few rows. */
+rz_cu_ptr rzc_angles_of(const rzc_program *p, const rz_op *rope);
 
 /* ---- launch.c ---- */
 /* Queues one op, or a fusion. */

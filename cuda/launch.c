@@ -1,6 +1,5 @@
 /* launch.c - one launcher an op: operands become the parameters of a kernel. */
-#include "cuda.h"
-#include "op_rules.h"
+#include "fusion.h"
 
 /* An op about to be queued. */
 typedef struct call {
@@ -49,6 +48,8 @@ static rz_status product(const call *c) {
                      .head_rows = op->code == RZ_OP_HEAD_MATMUL ? w.rows / op->n[0] : 0,
                      .x_div = is_moe && c->rows != rows ? op->n[0] : 1, .factor = is_logits ? op->f[1] : 1.0f,
                      .cap = is_logits ? op->f[0] : 0};
+    const bool plain = is_moe || p.head_rows > 0 || rzc_is_fixed(c->p);
+    if (!plain && rzc_can_gemv(c->p, weight(c, 0), rows)) return rzc_product_few(c->p, &p);
     const bool single = is_moe || rows == 1;
     return launch(c, (single ? RZC_K_PRODUCT1 : RZC_K_PRODUCT8) + w.format,
                   (rzc_shape){.x = (w.rows + 3) / 4, .y = single ? rows : (rows + 7) / 8, .threads = 128}, &p);
@@ -74,6 +75,7 @@ static uint32_t heads_of_block(uint32_t group) { return group % 4 == 0 ? 4 : gro
 
 static bool can_split(const call *c) {
     const rz_op *op = c->op;
+    if (rzc_is_fixed(c->p)) return false;
     if (op->n[6] != 0 || c->p->row_class != 0 || op->n[4] != op->n[5] || (op->n[4] != 64 && op->n[4] != 128)) return false;
     const rz_cache_group *group = &c->p->step->cache->groups[op->n[0]].spec;
     return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
@@ -89,8 +91,7 @@ static rz_status attention(const call *c) {
                        .window = op->n[7], .scale = op->f[0], .cap = op->f[1]};
     if (can_split(c)) {
         const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads), blocks = p.n_heads / heads;
-        const bool fixed = (program->options.flags & RZ_PLAN_DETERMINISTIC) != 0;
-        const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * (fixed ? 1 : c->rows));
+        const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * c->rows);
         p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
         const uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
         return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 128}, &p);
@@ -156,6 +157,7 @@ static_assert(sizeof launchers / sizeof launchers[0] == 1 RZ_OPS(COUNT), "an op 
 #undef COUNT
 
 rz_status rzc_run(rzc_program *p, const rz_launch *l) {
+    if (l->pattern != 0) return rzc_run_fusion(p, l);
     const rz_op *op = &p->ir->ops[l->ops[0]];
     const call c = {.p = p, .op = op, .rows = p->n_rows[p->ir->values[(op->in[0] ? op->in[0] : op->out[0]) - 1].rows]};
     if (c.rows == 0) return RZ_OK;

@@ -13,6 +13,9 @@ alignas(64) static const unsigned char attention_code[] = {
 alignas(64) static const unsigned char matmul_code[] = {
 #embed "matmul.fatbin"
 };
+alignas(64) static const unsigned char gemv_code[] = {
+#embed "gemv.fatbin"
+};
 
 const void *rzc_fatbin(rzc_module module) {
     static const void *const code[] = {

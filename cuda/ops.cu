@@ -238,17 +238,70 @@ extern "C" __global__ void rzc_moe_combine_k(const rzc_moe_combine p) {
     p.y[(u64)t * p.cols + i] = sum;
 }
 
-// The largest logit of a row (lowest id among equals), and the sum of exponents for its log-probability.
-// grid: n_rows; block: 1024
+// cos and sin of every row's position, for rzc_place_k. grid: n_rows; block: n_pairs rounded up to 32
+extern "C" __global__ void rzc_angles_k(const rzc_angles p) {
+    pdl();
+    const u32 t = blockIdx.x;
+    const double position = p.step.row_position[t], magnitude = p.frequency[p.n_pairs];
+    for (u32 i = threadIdx.x; i < p.n_pairs; i += blockDim.x) {
+        double s, c;
+        sincos(position * p.frequency[i], &s, &c);
+        ((float2 *)p.out)[(u64)t * p.n_pairs + i] = make_float2((float)(c * magnitude), (float)(s * magnitude));
+    }
+}
+
+// One head of one row a block: heads of q, then of k, then of v. grid: (n_heads + 2 n_kv_heads, n_rows); block: head_cols
+extern "C" __global__ void rzc_place_k(const rzc_place p) {
+    __shared__ float x[1024], room[32];
+    pdl();
+    const u32 t = blockIdx.y, i = threadIdx.x;
+    const bool is_q = blockIdx.x < p.n_heads, is_k = !is_q && blockIdx.x < p.n_heads + p.n_kv_heads;
+    const u32 head = is_q ? blockIdx.x : blockIdx.x - p.n_heads - (is_k ? 0 : p.n_kv_heads);
+    const u32 n_heads = is_q ? p.n_heads : p.n_kv_heads, position = p.step.row_position[t], seq = p.step.row_seq[t];
+    const u64 at = ((u64)t * n_heads + head) * p.head_cols;
+    float v = __ldcg((is_q ? p.q : is_k ? p.k : p.v) + at + i);
+    const float *norm = is_q ? p.q_norm : is_k ? p.k_norm : nullptr;
+    if (norm) v *= rsqrtf(block_sum(v * v, room) / p.head_cols + p.eps) * norm[i];
+    if (is_q || is_k) {
+        x[i] = v;
+        __syncthreads();
+        const u32 pair = p.adjacent ? i / 2 : i % p.n_pairs;
+        if (i < 2 * p.n_pairs) {
+            const float2 angle = __ldcg((const float2 *)p.angles + (u64)t * p.n_pairs + pair);
+            const bool second = p.adjacent ? i & 1 : i >= p.n_pairs;
+            const float other = x[p.adjacent ? i ^ 1 : second ? i - p.n_pairs : i + p.n_pairs];
+            v = second ? other * angle.y + v * angle.x : v * angle.x - other * angle.y;
+        }
+    }
+    if (is_q) {
+        p.q_out[at + i] = v;
+        return;
+    }
+    const rzc_group &g = p.step.head->groups[p.group];
+    u8 *row = kv_row(p.step, p.group, p.layer, seq, position, !is_k);
+    const u32 dtype = is_k ? g.k_dtype : g.v_dtype;
+    if (dtype == 0) ((float *)row)[head * p.head_cols + i] = v;
+    else if (dtype == 1) ((__half *)row)[head * p.head_cols + i] = __float2half_rn(v);
+    else { // head_cols is a multiple of 32 then
+        __syncthreads();
+        x[i] = v;
+        __syncthreads();
+        store_kv(row + head * p.head_cols / 32 * 34, dtype, x, p.head_cols);
+    }
+}
+
+// The largest logit of a row (lowest id among equals), and the sum of exponents for its log-probability: parts of a row
+// by n_parts blocks, joined in order by the last one to arrive. grid: (n_parts, n_rows); block: 256
 extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
     __shared__ float value[32], total[32];
-    __shared__ u32 index[32], bad[32];
+    __shared__ u32 index[32], bad[32], is_last;
     pdl();
-    const float *x = p.logits + (u64)blockIdx.x * p.vocab;
+    const float *x = p.logits + (u64)blockIdx.y * p.vocab;
+    const u32 chunk = (p.vocab + p.n_parts - 1) / p.n_parts, begin = blockIdx.x * chunk, end = min(begin + chunk, p.vocab);
     float best = -INFINITY, sum = 0;
     u32 at = ~0u, odd = 0;
-    for (u32 i = threadIdx.x; i < p.vocab; i += blockDim.x) {
-        const float v = x[i];
+    for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) {
+        const float v = __ldcg(x + i);
         odd |= !isfinite(v);
         if (v > best) sum = sum * expf(best - v) + 1.f, best = v, at = i;
         else sum += expf(v - best);
@@ -261,13 +314,34 @@ extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
         best = top;
     };
     for (int o = 16; o; o >>= 1) {
-        join(__shfl_xor_sync(~0u, best, o), __shfl_xor_sync(~0u, at, o), __shfl_xor_sync(~0u, sum, o), __shfl_xor_sync(~0u, odd, o));
+        const float v = __shfl_xor_sync(~0u, best, o), s = __shfl_xor_sync(~0u, sum, o);
+        const u32 i = __shfl_xor_sync(~0u, at, o), b = __shfl_xor_sync(~0u, odd, o);
+        join(v, i, s, b);
     }
     const u32 warp = threadIdx.x / 32;
     if (threadIdx.x % 32 == 0) value[warp] = best, index[warp] = at, total[warp] = sum, bad[warp] = odd;
     __syncthreads();
-    if (threadIdx.x != 0) return;
-    for (u32 w = 1; w < blockDim.x / 32; w++) join(value[w], index[w], total[w], bad[w]);
-    float *out = p.out + (u64)blockIdx.x * 4;
-    out[0] = __uint_as_float(at), out[1] = best, out[2] = logf(sum), out[3] = odd ? 1.f : 0.f;
+    if (threadIdx.x == 0) {
+        for (u32 w = 1; w < blockDim.x / 32; w++) join(value[w], index[w], total[w], bad[w]);
+        float *part = p.parts + ((u64)blockIdx.y * p.n_parts + blockIdx.x) * 4;
+        __stcg((float4 *)part, make_float4(__uint_as_float(at), best, sum, odd ? 1.f : 0.f));
+        __threadfence();
+        is_last = atomicInc(p.arrivals + blockIdx.y, p.n_parts - 1) == p.n_parts - 1;
+    }
+    __syncthreads();
+    if (!is_last || threadIdx.x >= 32) return;
+    __threadfence();
+    best = -INFINITY, sum = 0, at = ~0u, odd = 0;
+    for (u32 i = threadIdx.x; i < p.n_parts; i += 32) {
+        const float4 part = __ldcg((const float4 *)p.parts + (u64)blockIdx.y * p.n_parts + i);
+        join(part.y, __float_as_uint(part.x), part.z, part.w != 0);
+    }
+    for (int o = 16; o; o >>= 1) {
+        const float v = __shfl_xor_sync(~0u, best, o), s = __shfl_xor_sync(~0u, sum, o);
+        const u32 i = __shfl_xor_sync(~0u, at, o), b = __shfl_xor_sync(~0u, odd, o);
+        join(v, i, s, b);
+    }
+    if (threadIdx.x == 0) {
+        ((float4 *)p.out)[blockIdx.y] = make_float4(__uint_as_float(at), best, logf(sum), odd ? 1.f : 0.f);
+    }
 }

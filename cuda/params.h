@@ -69,6 +69,71 @@ typedef struct rzc_embed {
     float factor;
 } rzc_embed;
 
+/* Products of records with up to NB rows of x, in one pass over the weights (gemv.cu). Three matrices at most: one after
+ * another (queries, keys, values), or row tiles of two in turn (gate, up: `paired`). */
+typedef struct rzc_gemv {
+    RZC_PTR(const uint8_t) w[3];
+    RZC_PTR(float) out[3];
+    RZC_PTR(const float) bias[3]; /* NULL = none */
+    RZC_PTR(const float) x;
+    RZC_PTR(const float) norm;    /* RMSNorm's weights, NULL = x as it is */
+    RZC_PTR(const float) add;     /* [n_cols][ldo[0]], NULL = none */
+    uint32_t first_tile[3];       /* row tile at which each matrix begins */
+    uint32_t tile_bytes[3];
+    uint32_t ldo[3];
+    uint32_t ldx, n_cols;
+    uint32_t is_head; /* factor and cap are applied */
+    float eps, factor, cap;
+    /* How the work is cut: launch_gemv in gemv.c. */
+    uint32_t units, units_rest;  /* block b has units + (b < units_rest) of them: b, b + grid, ... */
+    uint32_t paired;             /* 1: a unit is two row tiles */
+    uint32_t k_tiles;            /* K / 256 */
+    uint32_t k_warps, row_warps_log2;
+    uint32_t slots, slot_bytes;  /* of the ring of a warp */
+    uint32_t tiles_at_once, n_buffers; /* row tiles of one reduction */
+} rzc_gemv;
+
+/* Products of records with many rows of x (gemm.cu). */
+typedef struct rzc_gemm {
+    alignas(64) uint64_t maps[4][16]; /* tensor maps: x, quants, Q6_K's low bits, scales */
+    RZC_PTR(float) y;
+    RZC_PTR(const float) bias; /* NULL = none */
+    RZC_PTR(const float) add;  /* [m][ldy], NULL = none */
+    RZC_PTR(const float) x_scale; /* [m] */
+    uint32_t m, n, k_tiles, tiles_m, tiles, ldy;
+} rzc_gemm;
+
+/* Rows of F32 to the fp16 or bf16 rows that rzc_gemm reads. */
+typedef struct rzc_half {
+    RZC_PTR(const float) x;
+    RZC_PTR(const float) up; /* NULL, or: silu(x) * up */
+    RZC_PTR(uint16_t) y;
+    RZC_PTR(float) x_scale;
+    uint32_t n_rows, cols, is_bf16, reserved;
+} rzc_half;
+
+/* Head norm, RoPE and kvWrite of few rows. */
+typedef struct rzc_place {
+    rzc_step step;
+    RZC_PTR(const float) q; /* as the products gave them */
+    RZC_PTR(const float) k;
+    RZC_PTR(const float) v;
+    RZC_PTR(float) q_out;
+    RZC_PTR(const float) q_norm; /* [head_cols], NULL = none */
+    RZC_PTR(const float) k_norm;
+    RZC_PTR(const float) angles; /* [row][n_pairs][cos, sin] */
+    uint32_t n_rows, group, layer, n_heads, n_kv_heads, head_cols, n_pairs, adjacent;
+    float eps;
+    uint32_t reserved;
+} rzc_place;
+
+typedef struct rzc_angles {
+    rzc_step step;
+    RZC_PTR(const double) frequency;
+    RZC_PTR(float) out;
+    uint32_t n_rows, n_pairs;
+} rzc_angles;
+
 /* y[t][n] = f(sum_k w[n][k] x[t][k] + bias[n]): matmul, headMatmul, logits, moeMatmul. */
 typedef struct rzc_product {
     rzc_matrix w;
@@ -202,7 +267,9 @@ typedef struct rzc_read {
 typedef struct rzc_argmax {
     RZC_PTR(const float) logits;
     RZC_PTR(float) out; /* [n_rows][4]: id (bits), largest, log of the sum of exponents relative to it, not finite */
-    uint32_t n_rows, vocab;
+    RZC_PTR(float) parts;       /* [n_rows][n_parts][4] */
+    RZC_PTR(uint32_t) arrivals; /* [n_rows], 0 between launches */
+    uint32_t n_rows, vocab, n_parts, reserved;
 } rzc_argmax;
 
 #endif

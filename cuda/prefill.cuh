@@ -57,10 +57,9 @@ template <bool BF> __device__ __forceinline__ u32 pack16(float a, float b) {
 }
 __host__ __device__ constexpr bool is_bf16(int f) { return f == RZC_BF16 || f == RZC_R_BF16; }
 
-__device__ __forceinline__ float gate(u32 act, float x) {
-    if (act == RZC_PREFILL_SILU) return x / (1.f + expf(-x));
-    return 0.5f * x * (1.f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-}
+// silu: x / (1 + exp(-x)); gelu (tanh form): x / (1 + exp(-z)), z = x (c1 + c3 x^2).
+constexpr float GELU_1 = 1.5957691216057308f, GELU_3 = 0.07135481627260025f;
+__device__ __forceinline__ float gate(float x, float c1, float c3) { return __fdividef(x, 1.f + __expf(-x * (c1 + c3 * x * x))); }
 // The result of a sum for (token row t, output n).
 __device__ __forceinline__ void put(const rzc_prefill &p, const rzc_prefill_matrix &m, u32 t, u32 n, float sum) {
     float y = (sum + (m.bias ? m.bias[n] : 0.f)) * p.factor;

@@ -65,7 +65,7 @@ constexpr int TILE_BYTES = 128 * 128;
 template <int F> __device__ __forceinline__ void load_weights(const rzc_prefill &p, const rzc_prefill_matrix &m, u32 n0,
                                                               u32 k0, u8 *to) {
     constexpr bool BF = is_bf16(F);
-#pragma unroll 1
+#pragma unroll 2
     for (u32 i = threadIdx.x; i < 1024; i += 256) {
         // neighbours in a warp: the 8 segments of a row
         const u32 r = i / 8, seg = i % 8, k = k0 + seg * 8;
@@ -141,7 +141,7 @@ template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
                     if (n < m.n_out) {
                         const float a = acc[i][j][e] * s + (m.bias ? m.bias[n] : 0.f);
                         const float b = acc[i][j][2 + e] * s + (p.mats[1].bias ? p.mats[1].bias[n] : 0.f);
-                        m.y[(u64)t * m.ldy + n] = gate(p.glu, a) * b;
+                        m.y[(u64)t * m.ldy + n] = gate(a, p.glu == RZC_PREFILL_GELU ? GELU_1 : 1.f, p.glu == RZC_PREFILL_GELU ? GELU_3 : 0.f) * b;
                     }
                 } else {
                     const u32 n = n0 + wn + i * 16 + g;

@@ -1,10 +1,10 @@
 // prefill_wgmma.cu - products of many token rows with weights in records, on Hopper: y^T = W x^T, so that the weights
 // are the A operand, decoded in registers, and the activations (prefill.cuh) the B operand, as they lie.
 //
-// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies: stages of 64 columns in a ring, the weights of
-// the first ones before the kernels ahead have ended. Two warpgroups of 64 outputs decode chunk i + 1 while the tensor
-// cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is summed in the order of its columns:
-// a row's result depends on nothing but the row.
+// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies weights, whole records into a ring of slots, and
+// does not wait for the kernels ahead; warp 9 copies activations, stages of 64 columns. Two warpgroups of 64 outputs
+// decode chunk i + 1 while the tensor cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is
+// summed in the order of its columns: a row's result depends on nothing but the row.
 #include "wgmma.cuh"
 
 // ---- decoding: two 16-bit values a register; bytes {b, 0x64} are 1024 + b as half precision ----
@@ -126,15 +126,13 @@ __device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) {
 // ---- the kernel ----
 
 template <int F, int BN> struct Layout {
-    static constexpr int X = BN * 128, QR = F == RZC_R_BF16 ? 2048 : F == RZC_R_Q8_0 ? 1024 : 512; // of a record and chunk
-    static constexpr int HR = F == RZC_R_Q6_K ? 512 : 0;                      // low bits of two chunks of a record
-    static constexpr int SR = F == RZC_R_BF16 ? 0 : F == RZC_R_Q6_K ? 288 : 256; // scales of a record
-    static constexpr int STAGE = X + 8 * (QR + HR), SLOT = 8 * SR + (8 * SR % 128 ? 128 - 8 * SR % 128 : 0);
-    static constexpr int SLOTS = BN == 64 ? 5 : 3, FREE = 232448 - 1024 - 512 - SLOTS * SLOT;
-    static constexpr int MOST = 4 * SLOTS - 3; // a slot of scales serves four stages and must outlive the last of them
-    static constexpr int STAGES = FREE / STAGE < MOST ? FREE / STAGE : MOST;
-    static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * STAGE;
-    static constexpr int Q_AT = F == RZC_R_Q8_0 ? 1024 : 512;
+    static constexpr int X = BN * 128;                                       // activations of a stage
+    static constexpr int PART = F == RZC_R_BF16 ? 2 : 4;                     // chunks of 64 columns in a slot
+    static constexpr int RECORD = F == RZC_R_BF16 ? 4096 : record_bytes(F);  // of a record in a slot
+    static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : F == RZC_R_Q6_K || F == RZC_R_Q8_0 ? 2 : 3;
+    static constexpr int FREE = 232448 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
+    static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * X;
+    static_assert(STAGES >= 4 && SLOT % 128 == 0);
 };
 // Record (row tile) that slot i of an output tile holds, at column tile kb. Past the end: the last one, never stored.
 __device__ __forceinline__ const u8 *record_at(const rzc_prefill &p, u32 mat, u32 tile, u32 i, u32 kb, u32 bytes) {
@@ -146,122 +144,132 @@ __device__ __forceinline__ const u8 *record_at(const rzc_prefill &p, u32 mat, u3
 }
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-template <int F, int BN> __device__ __forceinline__ void produce(const rzc_prefill &p, u32 room, u32 scale_room, u32 full, u32 empty) {
+// Barriers of a ring: full[i], empty[i].
+struct Ring {
+    u32 full, empty;
+};
+template <int F, int BN> __device__ __forceinline__ void copy_weights(const rzc_prefill &p, u32 slots, Ring ring) {
     using L = Layout<F, BN>;
     const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
-    const u32 i = lane % 8, what = lane / 8; // what: 0 quants, 1 Q6_K's low bits, 2 scales; lane 24: activations
-    auto weights = [&](u32 stage, u32 slot, u32 mat, u32 tile, u32 kb, u32 c) {
-        const u32 to = room + stage * L::STAGE, bar = full + 8 * stage;
-        if (lane == 0) barrier_expect(bar, L::X + 8 * L::QR + (c & 1 ? 0 : 8 * L::HR) + (c ? 0 : 8 * L::SR));
-        __syncwarp();
-        const u8 *from = record_at(p, mat, tile, i, kb, record_bytes(F));
-        if (what == 0) bulk_copy(to + L::X + i * L::QR, from + c * L::QR, L::QR, bar);
-        if (what == 1 && L::HR && !(c & 1)) bulk_copy(to + L::X + 8 * L::QR + i * L::HR, from + 2048 + c / 2 * 512, L::HR, bar);
-        if (what == 2 && L::SR && c == 0) bulk_copy(scale_room + slot * L::SLOT + i * L::SR, from + record_bytes(F) - L::SR, L::SR, bar);
-    };
-    u32 head = 0, slot = 0;
-    for (u32 w = blockIdx.x; w < tiles && head < L::STAGES; w += gridDim.x) { // before the kernels ahead have ended
-        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
-        for (u32 kb = 0; kb < KB && head < L::STAGES; kb++) {
-            for (u32 c = 0; c < 4 && head < L::STAGES; c++) weights(head++, slot, mat, tn - p.mats[mat].first_tile, kb, c);
-            if (++slot == L::SLOTS) slot = 0;
-        }
-    }
-    predecessors();
-    u32 stage = 0, phase = 1, n = 0;
-    slot = 0;
+    u32 slot = 0, phase = 1;
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
-        const u32 tn = w / tiles_m, t0 = w % tiles_m * BN, mat = matrix_of(p, tn), tile = tn - p.mats[mat].first_tile;
-        for (u32 kb = 0; kb < KB; kb++) {
-            for (u32 c = 0; c < 4; c++, n++) {
-                if (n >= head) {
-                    barrier_wait(empty + 8 * stage, phase);
-                    weights(stage, slot, mat, tile, kb, c);
-                }
-                if (lane == 24) bulk_copy(room + stage * L::STAGE, p.tiles + ((u64)(kb * 4 + c) * p.rows_pad + t0) * 128, L::X, full + 8 * stage);
-                if (++stage == L::STAGES) stage = 0, phase ^= 1;
-            }
-            if (++slot == L::SLOTS) slot = 0;
+        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
+        const u8 *from = record_at(p, mat, tn - p.mats[mat].first_tile, lane % 8, 0, record_bytes(F));
+        for (u32 i = 0; i < KB * (4 / L::PART); i++, from += L::RECORD) {
+            barrier_wait(ring.empty + 8 * slot, phase);
+            if (lane == 0) barrier_expect(ring.full + 8 * slot, L::SLOT);
+            __syncwarp();
+            if (lane < 8) bulk_copy(slots + slot * L::SLOT + lane * L::RECORD, from, L::RECORD, ring.full + 8 * slot);
+            if (++slot == L::SLOTS) slot = 0, phase ^= 1;
+        }
+    }
+}
+template <int F, int BN> __device__ __forceinline__ void copy_activations(const rzc_prefill &p, u32 stages, Ring ring) {
+    using L = Layout<F, BN>;
+    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, chunks = p.cols / 64;
+    u32 stage = 0, phase = 1;
+    predecessors();
+    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
+        const u8 *from = p.tiles + (u64)(w % tiles_m * BN) * 128;
+        for (u32 c = 0; c < chunks; c++, from += (u64)p.rows_pad * 128) {
+            barrier_wait(ring.empty + 8 * stage, phase);
+            barrier_expect(ring.full + 8 * stage, L::X);
+            bulk_copy(stages + stage * L::X, from, L::X, ring.full + 8 * stage);
+            if (++stage == L::STAGES) stage = 0, phase ^= 1;
         }
     }
 }
 
-template <int F, int BN> __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
+// acc[4 j + {0, 1}]: (first row of the lane; token rows 8 j + 2 q, + 1), + {2, 3}: its second row. Loads of eight results
+// come before their stores. Short code: all of it is unrolled, BN / 16 times.
+template <int BN, bool GLU> __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-    const rzc_prefill_matrix &m = p.mats[mat];
-    if (p.glu) {
-        const u32 n = tile * 64 + warp * 8 + g;
-        if (n >= m.n_out) return;
-        const float ba = m.bias ? m.bias[n] : 0.f, bb = p.mats[1].bias ? p.mats[1].bias[n] : 0.f;
+    const rzc_prefill_matrix &m = p.mats[GLU ? 0 : mat];
+    const rzc_prefill_matrix &m1 = p.mats[GLU ? 1 : mat];
+    const u32 n = GLU ? tile * 64 + warp * 8 + g : tile * 128 + warp * 16 + g, n1 = GLU ? n : n + 8;
+    const bool in = n < m.n_out, in1 = n1 < m.n_out;
+    const float b = m.bias && in ? m.bias[n] : 0.f, b1 = m1.bias && in1 ? m1.bias[n1] : 0.f, factor = p.factor;
+    const float c1 = p.glu == RZC_PREFILL_GELU ? GELU_1 : 1.f, c3 = p.glu == RZC_PREFILL_GELU ? GELU_3 : 0.f;
+    const u64 at0 = (u64)(t0 + q * 2) * m.ldy + n;
+    const u32 ldy = m.ldy, left = p.n_rows > t0 + q * 2 ? p.n_rows - t0 - q * 2 : 0;
+    float *y = m.y + at0;
+    const float *scale = p.row_scale + t0 + q * 2;
+    const float *add = m.add ? m.add + at0 : nullptr;
 #pragma unroll
-        for (u32 j = 0; j < BN / 8; j++) {
-            const u32 t = t0 + j * 8 + q * 2;
+    for (u32 j = 0; j < BN / 8; j += 2) {
+        float v[4], v1[4];
 #pragma unroll
-            for (u32 e = 0; e < 2; e++) {
-                if (t + e >= p.n_rows) continue;
-                const float s = p.row_scale[t + e];
-                m.y[(u64)(t + e) * m.ldy + n] = gate(p.glu, acc[4 * j + e] * s + ba) * (acc[4 * j + 2 + e] * s + bb);
+        for (u32 i = 0; i < 4; i++) {
+            const float s = __ldg(scale + j * 8 + i / 2 * 8 + i % 2); // rows up to rows_pad have one, of any value
+            v[i] = acc[4 * j + i / 2 * 4 + i % 2] * s + b, v1[i] = acc[4 * j + i / 2 * 4 + 2 + i % 2] * s + b1;
+            if (GLU) v[i] = gate(v[i], c1, c3) * v1[i];
+            else v[i] *= factor, v1[i] *= factor;
+        }
+        if (!GLU && add) {
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                const u32 t = j * 8 + i / 2 * 8 + i % 2;
+                if (t < left && in) v[i] += add[t * ldy];
+                if (t < left && in1) v1[i] += add[t * ldy + 8];
             }
         }
-        return;
-    }
-    const u32 n = tile * 128 + warp * 16 + g;
 #pragma unroll
-    for (u32 j = 0; j < BN / 8; j++) {
-        const u32 t = t0 + j * 8 + q * 2;
-#pragma unroll
-        for (u32 e = 0; e < 2; e++) {
-            if (t + e >= p.n_rows) continue;
-            const float s = p.row_scale[t + e];
-            if (n < m.n_out) put(p, m, t + e, n, acc[4 * j + e] * s);
-            if (n + 8 < m.n_out) put(p, m, t + e, n + 8, acc[4 * j + 2 + e] * s);
+        for (u32 i = 0; i < 4; i++) {
+            const u32 t = j * 8 + i / 2 * 8 + i % 2;
+            if (t < left && in) y[t * ldy] = v[i];
+            if (!GLU && t < left && in1) y[t * ldy + 8] = v1[i];
         }
     }
 }
 
-template <int F, int BN, bool GLU> __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *room, const u8 *scale_room, u32 full, u32 empty) {
+template <int F, int BN, bool GLU>
+__device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, const u8 *slots, Ring x_ring, Ring w_ring) {
     using L = Layout<F, BN>;
     const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
     const int lane = threadIdx.x % 32, first = threadIdx.x % 128 == 0, warp = threadIdx.x / 32;
     const int r0 = GLU ? warp & ~1 : warp, r1 = GLU ? warp | 1 : warp, h0 = GLU ? warp & 1 : 0, h1 = GLU ? h0 : 1;
-    auto record = [&](const u8 *base, u32 bytes) { return Record{base + r0 * bytes, GLU ? base + r1 * bytes : base + r0 * bytes, h0, h1}; };
     float acc[BN / 2];
     u32 a[2][16], sv[4];
     uint4 low = {};
-    u32 stage = 0, slot = 0, phase = 0, last = ~0u;
+    u32 stage = 0, slot = 0, x_phase = 0, w_phase = 0, last = ~0u, last_slot = ~0u;
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
         int add = 0;
         for (u32 kb = 0; kb < KB; kb++) {
 #pragma unroll
             for (int c = 0; c < 4; c++) {
-                const u8 *base = room + stage * L::STAGE;
-                const u64 b = swizzled_tile(shared_at(base));
-                barrier_wait(full + 8 * stage, phase);
+                if (c % L::PART == 0) barrier_wait(w_ring.full + 8 * slot, w_phase);
+                const u8 *base = slots + slot * L::SLOT;
+                auto at = [&](int byte) { return Record{base + r0 * L::RECORD + byte, (GLU ? base + r1 * L::RECORD : base + r0 * L::RECORD) + byte, h0, h1}; };
                 u32(&regs)[16] = a[c & 1];
                 if constexpr (F == RZC_R_BF16) {
-                    fetch(regs, record(base + L::X, L::QR), lane);
+                    fetch(regs, at(c % L::PART * 2048), lane);
                 } else {
-                    if (c == 0) scales<F>(sv, record(scale_room + slot * L::SLOT, L::SR), lane);
-                    if (F == RZC_R_Q6_K && !(c & 1)) low = words(record(base + L::X + 8 * L::QR, L::HR), 0, lane);
-                    decode<F>(regs, record(base + L::X, L::QR), low, sv, lane, c);
+                    if (c == 0) scales<F>(sv, at(F == RZC_R_Q4_K ? 2048 : F == RZC_R_Q6_K ? 3072 : 4096), lane);
+                    if (F == RZC_R_Q6_K && !(c & 1)) low = words(at(2048 + c / 2 * 512), 0, lane);
+                    decode<F>(regs, at(c * (F == RZC_R_Q8_0 ? 1024 : 512)), low, sv, lane, c);
                 }
+                const u64 b = swizzled_tile(shared_at(stages + stage * L::X));
+                barrier_wait(x_ring.full + 8 * stage, x_phase);
                 wgmma_fence();
 #pragma unroll
                 for (int j = 0; j < 4; j++) Wgmma<BN, is_bf16(F)>::run(acc, regs + 4 * j, b + 2 * j, j || c ? 1 : add);
                 wgmma_commit();
-                wgmma_wait<1>(); // the chunk before has been multiplied: its registers and its stage are free
-                if (last != ~0u && first) barrier_arrive(empty + 8 * last);
-                last = stage;
-                if (++stage == L::STAGES) stage = 0, phase ^= 1;
+                wgmma_wait<1>(); // the chunk before has been multiplied: its registers, its stage and, in time, its slot are free
+                if (first && last != ~0u) {
+                    barrier_arrive(x_ring.empty + 8 * last);
+                    if (c % L::PART == 0) barrier_arrive(w_ring.empty + 8 * last_slot);
+                }
+                last = stage, last_slot = slot;
+                if (++stage == L::STAGES) stage = 0, x_phase ^= 1;
+                if (c % L::PART == L::PART - 1 && ++slot == L::SLOTS) slot = 0, w_phase ^= 1;
             }
             add = 1;
-            if (++slot == L::SLOTS) slot = 0;
         }
         wgmma_wait<0>();
-        if (first) barrier_arrive(empty + 8 * last);
+        if (first) barrier_arrive(x_ring.empty + 8 * last), barrier_arrive(w_ring.empty + 8 * last_slot);
         last = ~0u;
         const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
-        store<F, BN>(p, acc, mat, tn - p.mats[mat].first_tile, w % tiles_m * BN);
+        store<BN, GLU>(p, acc, mat, tn - p.mats[mat].first_tile, w % tiles_m * BN);
     }
 }
 #endif
@@ -271,22 +279,25 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
     using L = Layout<F, BN>;
     extern __shared__ u8 raw[];
     dependents();
-    u8 *room = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *scale_room = room + L::STAGES * L::STAGE;
-    const u32 full = shared_at(scale_room + L::SLOTS * L::SLOT), empty = full + 8 * L::STAGES;
+    u8 *stages = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *slots = stages + L::STAGES * L::X;
+    const u32 bars = shared_at(slots + L::SLOTS * L::SLOT);
+    const Ring x_ring = {bars, bars + 8 * L::STAGES}, w_ring = {bars + 16 * L::STAGES, bars + 16 * L::STAGES + 8 * L::SLOTS};
     if (threadIdx.x == 0) {
-        for (int s = 0; s < L::STAGES; s++) barrier_init(full + 8 * s, 1), barrier_init(empty + 8 * s, 2);
+        for (int s = 0; s < L::STAGES; s++) barrier_init(x_ring.full + 8 * s, 1), barrier_init(x_ring.empty + 8 * s, 2);
+        for (int s = 0; s < L::SLOTS; s++) barrier_init(w_ring.full + 8 * s, 1), barrier_init(w_ring.empty + 8 * s, 2);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
     if (threadIdx.x >= 256) {
         // 40 x 128 + 232 x 256 registers are what the block has at its start; a larger sum never gets them
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x < 288) produce<F, BN>(p, shared_at(room), shared_at(scale_room), full, empty);
+        if (threadIdx.x < 288) copy_weights<F, BN>(p, shared_at(slots), w_ring);
+        else if (threadIdx.x == 288) copy_activations<F, BN>(p, shared_at(stages), x_ring);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
         predecessors();
-        if (p.glu) consume<F, BN, true>(p, room, scale_room, full, empty);
-        else consume<F, BN, false>(p, room, scale_room, full, empty);
+        if (p.glu) consume<F, BN, true>(p, stages, slots, x_ring, w_ring);
+        else consume<F, BN, false>(p, stages, slots, x_ring, w_ring);
     }
 #endif
 }

@@ -1,5 +1,5 @@
 /* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps, reading, sampling. */
-#include "cuda.h"
+#include "fusion.h"
 #include "op_rules.h"
 #include "sample.h"
 #include <math.h>
@@ -21,6 +21,40 @@ static void attention_needs(const rzc_program *p, uint64_t *floats, uint64_t *wo
         if (n > *floats) *floats = n;
         if ((uint64_t)RZC_FEW_ROWS * op->n[2] > *words) *words = (uint64_t)RZC_FEW_ROWS * op->n[2];
     }
+}
+
+/* One table for each (constant, number of pairs), while there is room; RoPE ops beyond are not fused. */
+static void find_angles(rzc_program *p) {
+    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
+        const rz_op *op = &p->ir->ops[i];
+        if (op->code != RZ_OP_ROPE) continue;
+        uint32_t k = 0;
+        while (k < p->n_angles && (p->angles[k].constant != op->n[3] || p->angles[k].n_pairs != op->n[1] / 2)) k++;
+        if (k < p->n_angles || k == RZC_ANGLES) continue;
+        p->angles[p->n_angles].constant = op->n[3];
+        p->angles[p->n_angles++].n_pairs = op->n[1] / 2;
+    }
+}
+
+rz_cu_ptr rzc_angles_of(const rzc_program *p, const rz_op *rope) {
+    for (uint32_t k = 0; k < p->n_angles; k++) {
+        if (p->angles[k].constant == rope->n[3] && p->angles[k].n_pairs == rope->n[1] / 2) return p->angles[k].at;
+    }
+    return 0;
+}
+
+/* Queries, keys and values of the greediest fusion, for few rows. */
+static uint64_t heads_needs(const rzc_program *p) {
+    uint64_t most_cols = 0;
+    const rz_lowering *l = &p->lowering[0];
+    for (uint32_t i = 0; i < l->n_launches; i++) {
+        uint64_t cols = 0;
+        rzc_fusion f;
+        if (l->launches[i].pattern != RZC_HEADS + 1 || !rzc_match(l, RZC_HEADS, l->launches[i].ops[0], &f)) continue;
+        for (uint32_t m = 0; m < 3; m++) cols += p->ir->values[p->ir->ops[f.mats[m]].out[0] - 1].cols;
+        if (cols > most_cols) most_cols = cols;
+    }
+    return most_cols * RZC_FEW_ROWS * 4;
 }
 
 /* The batch: sections at fixed places, as large as the largest step; page tables behind them. */
@@ -55,7 +89,14 @@ static uint64_t place_all(rzc_program *p) {
     p->numbers = at, at += aligned(p->ir->header->n_numbers * 8ull);
     p->parts = at, at += aligned(floats * 4);
     p->arrivals = at, at += aligned(words * 4);
-    p->argmax = at, at += aligned(rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R) * 16);
+    const uint64_t selected = rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R);
+    p->argmax = at, at += aligned(selected * 16);
+    p->argmax_parts = at, at += aligned(selected * 16 * RZC_ARGMAX_PARTS);
+    p->argmax_arrivals = at, at += aligned(selected * 4);
+    p->heads = at, at += aligned(heads_needs(p));
+    for (uint32_t k = 0; k < p->n_angles; k++) {
+        p->angles[k].at = at, at += aligned((uint64_t)RZC_FEW_ROWS * p->angles[k].n_pairs * 8);
+    }
     return at - p->memory;
 }
 
@@ -89,6 +130,9 @@ void rzc_program_close(void *program) {
     rzc_program *p = program;
     rzc_engine *e = p->engine;
     const bool current = e->cu->context_push(e->context) == 0;
+    for (uint32_t i = 0; i <= RZC_FEW_ROWS; i++) {
+        if (p->graphs[i].exec != NULL) e->cu->graph_exec_destroy(p->graphs[i].exec);
+    }
     if (p->pinned != NULL) e->cu->host_release(p->pinned);
     if (p->memory != 0) rzc_free(e, RZ_MEMORY_PLAN, p->device_bytes, p->memory);
     if (current) rzc_leave(e);
@@ -99,10 +143,13 @@ void rzc_program_close(void *program) {
 
 static rz_status prepare(rzc_program *p, rz_plan_info *info) {
     const uint32_t max = p->options.max_tokens;
+    const bool fuses = !rzc_is_fixed(p) && p->engine->cc_major >= 9;
+    find_angles(p);
     for (uint32_t c = 0; c < RZC_CLASSES; c++) {
         const uint32_t rows = c == 0 && max > RZC_FEW_ROWS ? RZC_FEW_ROWS : max;
         const rz_status status =
-            (rz_status)rz_lower(p->ir, &p->options, NULL, 0, c, rows, p->engine->account, &p->lowering[c]);
+            (rz_status)rz_lower(p->ir, &p->options, rzc_patterns, fuses ? rzc_n_patterns : 0, c, rows,
+                                p->engine->account, &p->lowering[c]);
         if (status != RZ_OK) return status;
         info->class_rows[c] = rows;
         info->n_launches[c] = p->lowering[c].n_launches;
@@ -205,8 +252,22 @@ static rz_status upload(rzc_program *p, const rz_step *step) {
 
 /* ---- a step ---------------------------------------------------------------------------------------------------- */
 
+static rz_status queue_angles(rzc_program *p) {
+    for (uint32_t k = 0; k < p->n_angles && p->row_class == 0; k++) {
+        rzc_angles angles = {.step = p->step_at,
+                             .frequency = p->numbers + p->ir->constants[p->angles[k].constant - 1].first * 8ull,
+                             .out = p->angles[k].at, .n_rows = p->n_rows[RZ_ROWS_T], .n_pairs = p->angles[k].n_pairs};
+        const rzc_shape shape = {.x = angles.n_rows, .threads = 64, .chained = true};
+        const rz_status status = rzc_launch(p->engine, p->engine->stream, RZC_K_angles_k, shape, &angles);
+        if (status != RZ_OK) return status;
+    }
+    return RZ_OK;
+}
+
 static rz_status run_all(rzc_program *p, const rz_step *step) {
     const rz_lowering *l = &p->lowering[p->row_class];
+    const rz_status first = queue_angles(p);
+    if (first != RZ_OK) return first;
     for (uint32_t i = 0; i < l->n_launches; i++) {
         if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
             p->engine->cu->stream_wait(p->engine->stream);
@@ -216,6 +277,51 @@ static rz_status run_all(rzc_program *p, const rz_step *step) {
         if (status != RZ_OK) return status;
     }
     return RZ_OK;
+}
+
+/* What of the cache chooses kernels. */
+static uint64_t cache_key(const rz_step *step) {
+    uint64_t key = 1;
+    for (uint32_t g = 0; step->cache != NULL && g < step->cache->n_groups; g++) {
+        key = key * 31 + step->cache->groups[g].spec.k_dtype;
+        key = key * 31 + step->cache->groups[g].spec.v_dtype;
+    }
+    return key;
+}
+
+/* Few rows that are all selected: every launch is the same from step to step, so it is captured once. */
+static bool is_repeated(const rzc_program *p) {
+    return p->row_class == 0 && p->n_rows[RZ_ROWS_T] == p->n_rows[RZ_ROWS_R] &&
+           p->n_rows[RZ_ROWS_S] == p->n_rows[RZ_ROWS_T] && (p->options.flags & RZ_PLAN_PROFILE) == 0;
+}
+
+static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
+    rzc_engine *e = p->engine;
+    void *graph = NULL;
+    rz_status status = rzc_check(e, e->cu->capture_begin(e->stream, 1), "cuStreamBeginCapture");
+    if (status != RZ_OK) return status;
+    status = run_all(p, step);
+    const rz_cu_result ended = e->cu->capture_end(e->stream, &graph);
+    if (status == RZ_OK) status = rzc_check(e, ended, "cuStreamEndCapture");
+    if (status == RZ_OK) status = rzc_check(e, e->cu->graph_instantiate(exec, graph, 0), "cuGraphInstantiate");
+    if (graph != NULL) e->cu->graph_destroy(graph);
+    return status;
+}
+
+static rz_status run_repeated(rzc_program *p, const rz_step *step) {
+    rzc_engine *e = p->engine;
+    const uint32_t n = p->n_rows[RZ_ROWS_T];
+    const uint64_t key = cache_key(step);
+    if (p->graphs[n].exec != NULL && p->graphs[n].key != key) {
+        e->cu->graph_exec_destroy(p->graphs[n].exec);
+        p->graphs[n].exec = NULL;
+    }
+    if (p->graphs[n].exec == NULL) {
+        const rz_status status = capture(p, step, &p->graphs[n].exec);
+        if (status != RZ_OK) return status;
+        p->graphs[n].key = key;
+    }
+    return rzc_check(e, e->cu->graph_launch(p->graphs[n].exec, e->stream), "cuGraphLaunch");
 }
 
 int32_t rzc_forward(void *program, const rz_step *step) {
@@ -231,7 +337,7 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     p->n_rows[RZ_ROWS_S] = h->n_seqs;
     p->n_rows[RZ_ROWS_TK] = h->n_tokens * p->lowering[0].experts_per_token;
     status = upload(p, step);
-    if (status == RZ_OK) status = run_all(p, step);
+    if (status == RZ_OK) status = is_repeated(p) ? run_repeated(p, step) : run_all(p, step);
     const bool samples = h->n_outs > 0 && p->ir->logits_value != 0; /* the core then calls rzc_sample, which waits */
     if (status == RZ_OK && !samples) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
     rzc_leave(e);
@@ -298,8 +404,9 @@ static rz_status sample_all(rzc_program *p, const rz_step *step, const uint32_t 
     rzc_engine *e = p->engine;
     const rz_batch *b = step->batch;
     rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = b->n_rows,
-                         .vocab = p->ir->header->vocab_size};
-    const rzc_shape shape = {.x = b->n_rows, .threads = 1024, .chained = true};
+                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals,
+                         .vocab = p->ir->header->vocab_size, .n_parts = RZC_ARGMAX_PARTS};
+    const rzc_shape shape = {.x = RZC_ARGMAX_PARTS, .y = b->n_rows, .threads = 256, .chained = true};
     rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
     if (status == RZ_OK) {
         status = rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, b->n_rows * 16ull, e->stream), "samples");

@@ -91,14 +91,15 @@ static void copy_queries(const rz_cpu_queries *from, rz_cpu_queries *to) {
 
 /* Attends to the run that begins at `first`. */
 static void attend_run(const job *j, const tile *t, uint32_t first, rz_cpu_queries *q) {
-    const uint32_t end = rz_cpu_least(t->high, first + RZ_RUN_KEYS), begin = rz_cpu_most(t->low, first);
+    const uint32_t begin = rz_cpu_most(t->low, first);
     rz_cpu_run run = {.first = first,
                       .k_cols = j->k_cols,
                       .v_cols = j->v_cols,
                       .v_stride = is_cached(j) ? j->kv.v_cols : j->n_key_heads * j->v_cols,
                       .scale = j->op->f[0],
                       .cap = j->op->f[1]};
-    for (uint32_t at = begin / RZ_GROUP_KEYS * RZ_GROUP_KEYS; at < end; at += RZ_GROUP_KEYS) {
+    const uint32_t fetched = rz_cpu_least(t->high, first + RZ_RUN_KEYS + RZ_NEXT_GROUPS * RZ_GROUP_KEYS);
+    for (uint32_t at = begin / RZ_GROUP_KEYS * RZ_GROUP_KEYS; at < fetched; at += RZ_GROUP_KEYS) {
         const uint32_t g = (at - first) / RZ_GROUP_KEYS;
         if (is_cached(j)) {
             const uint32_t page = rz_page_at(j->p->step, t->seq, j->op->n[0], at);

@@ -95,9 +95,11 @@ typedef struct rz_cpu_rows {
  * keys [k_cols][16], values 16 rows. A group that nobody looks at may be NULL. */
 #define RZ_RUN_KEYS 256u
 #define RZ_GROUP_KEYS 16u
+#define RZ_RUN_GROUPS (RZ_RUN_KEYS / RZ_GROUP_KEYS)
+#define RZ_NEXT_GROUPS 4u /* of the run after it: fetched, not read */
 typedef struct rz_cpu_run {
-    const void *k[RZ_RUN_KEYS / RZ_GROUP_KEYS]; /* of one key head */
-    const void *v[RZ_RUN_KEYS / RZ_GROUP_KEYS];
+    const void *k[RZ_RUN_GROUPS + RZ_NEXT_GROUPS]; /* of one key head */
+    const void *v[RZ_RUN_GROUPS + RZ_NEXT_GROUPS];
     uint32_t v_stride; /* elements from a value row to the next */
     uint32_t first;    /* position of the first key */
     uint32_t k_cols, v_cols; /* of a head */

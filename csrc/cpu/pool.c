@@ -3,10 +3,15 @@
 #include "error.h"
 #include "os.h"
 
-/* How long an idle worker looks for work: hot, then giving way to others; and how often it then looks at the clock. */
-#define HOT_NS 20000u
-#define WARM_NS 200000u
-#define HOT_LOOKS 64u
+/* How long an idle worker looks for work before it sleeps: longer than what the caller does alone between two jobs of a
+ * step. It does not yield meanwhile: a thread that always yields looks too warm to be moved, and stays for ever on the
+ * core of the thread it waits for, while another core is idle; one that wakes up is put on the idle one. */
+#define LOOK_NS 50000u
+#define LOOK_CROWDED_NS 5000u /* for workers above the number of cores */
+#define LOOKS_A_CLOCK 32u     /* looks between two looks at the clock */
+
+/* More threads than this many a core are not asked to come: two may be the core's two hardware threads. */
+#define THREADS_A_CORE 2u
 
 /* A thread's share of the items; stolen from when it is late. */
 typedef struct share {
@@ -31,7 +36,8 @@ static struct {
     rz_mutex open_lock; /* users, n_workers */
     uint32_t users, n_workers;
     rz_mutex lock; /* each worker's sleep */
-    atomic_bool stopping, crowded; /* crowded: more threads than cores */
+    atomic_bool stopping;
+    atomic_uint n_cores; /* that this process may use */
     worker workers[RZ_POOL_THREADS];
 
     rz_mutex turn_lock;
@@ -67,11 +73,14 @@ static bool is_new(uint64_t word, uint32_t seen, uint32_t index) {
     return JOB(word) != seen && (word & OPEN) != 0 && index < THREADS(word);
 }
 
-/* Sleeps until a job for this worker may be there. */
+/* Sleeps until there are jobs again. The one that woke it may be over by now: jobs are shorter than waking up takes.
+ * So the worker then looks for the next one, and does not sleep on. */
 static void sleep_until_job(worker *w, uint32_t seen) {
     rz_mutex_lock(&pool.lock);
     atomic_store(&w->sleeps, true);
-    while (!atomic_load(&pool.stopping) && !is_new(atomic_load(&pool.word), seen, w->index)) {
+    for (;;) {
+        const uint64_t word = atomic_load(&pool.word);
+        if (atomic_load(&pool.stopping) || (JOB(word) != seen && w->index < THREADS(word))) break;
         rz_cond_wait(&w->wake, &pool.lock);
     }
     atomic_store(&w->sleeps, false);
@@ -80,25 +89,19 @@ static void sleep_until_job(worker *w, uint32_t seen) {
 
 /* Waits for a job that was not seen yet. Returns its word, or 0 when the pool stops. */
 static uint64_t await_job(worker *w, uint32_t seen) {
-    uint64_t since = 0, idle_ns = 0;
+    uint64_t since = 0;
     for (uint32_t looks = 1;; looks++) {
         const uint64_t word = atomic_load_explicit(&pool.word, memory_order_acquire);
         if (is_new(word, seen, w->index)) return word;
-        const bool hot = idle_ns < HOT_NS && !atomic_load_explicit(&pool.crowded, memory_order_relaxed);
-        if (hot) {
-            rz_cpu_relax();
-            if (looks % HOT_LOOKS != 0) continue;
-        } else {
-            rz_thread_yield();
-        }
+        rz_cpu_relax();
+        if (looks % LOOKS_A_CLOCK != 0) continue;
         if (atomic_load_explicit(&pool.stopping, memory_order_relaxed)) return 0;
         const uint64_t now = rz_time_ns();
         if (since == 0) since = now;
-        idle_ns = now - since;
-        if (idle_ns > WARM_NS) {
-            sleep_until_job(w, seen);
-            since = 0, idle_ns = 0;
-        }
+        const bool crowded = w->index >= atomic_load_explicit(&pool.n_cores, memory_order_relaxed);
+        if (now - since <= (crowded ? LOOK_CROWDED_NS : LOOK_NS)) continue;
+        sleep_until_job(w, seen);
+        since = 0;
     }
 }
 
@@ -148,10 +151,10 @@ static void stop_workers(void) {
 
 int32_t rz_pool_open(uint32_t n_threads) {
     rz_mutex_lock(&pool.open_lock);
+    atomic_store(&pool.n_cores, rz_cpu_count());
     const int32_t status = start_workers(n_threads - 1);
     if (!status) pool.users++;
     if (pool.users == 0) stop_workers();
-    atomic_store(&pool.crowded, pool.n_workers + 1 > rz_cpu_count());
     rz_mutex_unlock(&pool.open_lock);
     return status;
 }
@@ -192,6 +195,8 @@ static void wake_sleepers(uint32_t n_threads) {
 }
 
 void rz_pool_run(uint32_t n_threads, uint32_t n_items, void (*fn)(void *arg, uint32_t thread), void *arg) {
+    const uint32_t useful = THREADS_A_CORE * atomic_load_explicit(&pool.n_cores, memory_order_relaxed);
+    if (n_threads > useful) n_threads = useful;
     if (n_items < n_threads) n_threads = n_items > 0 ? n_items : 1;
     take_turn();
     for (uint32_t t = 0; t < n_threads; t++) {
@@ -214,7 +219,7 @@ void rz_pool_run(uint32_t n_threads, uint32_t n_items, void (*fn)(void *arg, uin
     atomic_fetch_and_explicit(&pool.word, ~OPEN, memory_order_acq_rel);
     for (uint32_t looks = 1; INSIDE(atomic_load_explicit(&pool.word, memory_order_acquire)) != 0; looks++) {
         rz_cpu_relax();
-        if (looks > 2048 || atomic_load_explicit(&pool.crowded, memory_order_relaxed)) rz_thread_yield();
+        if (looks > 1024) rz_thread_yield(); /* a worker was put aside in the middle of an item */
     }
     give_turn();
 }

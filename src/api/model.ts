@@ -117,8 +117,8 @@ export class Model implements AsyncDisposable {
 
   /**
    * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says,
-   * special tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong is told by
-   * the generation: its iteration throws and its result rejects.
+   * special tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong
+   * is told by the generation: its iteration throws and its result rejects.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return this.#start(prompt, options, {});

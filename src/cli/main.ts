@@ -6,11 +6,13 @@ import { type Command, describe, helpOf, note, parse, print, UsageError } from "
 import { doctorCommand } from "./doctor.ts";
 import { inspectCommand } from "./inspect.ts";
 import { runCommand } from "./run.ts";
+import { serveCommand } from "./serve.ts";
 
 /** The commands: one line each. */
 const COMMANDS: Record<string, Command> = {
   run: runCommand,
   chat: chatCommand,
+  serve: serveCommand,
   inspect: inspectCommand,
   bench: benchCommand,
   doctor: doctorCommand,

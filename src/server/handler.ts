@@ -34,9 +34,11 @@ export interface HandlerOptions {
 export interface AnswerLog {
   /** The request's id. */
   id: string;
+  /** The request's method. */
   method: string;
   /** The route's path; undefined where there was none. */
   route: string | undefined;
+  /** The answer's status. */
   status: number;
   /** Until the head of the answer. */
   ms: number;
@@ -120,9 +122,12 @@ export function createHandler(options: HandlerOptions): Handler {
   const handle = async (request: Request): Promise<Response> => {
     const startedAt = performance.now();
     const id = requestId(request.headers);
-    const route = routeOf(new URL(request.url).pathname);
+    let route: Route | undefined;
     let response: Response;
     try {
+      // A runtime may hand on what a client wrote into its Host header, and that need not be a URL.
+      if (!URL.canParse(request.url)) throw new ApiError(400, "invalid_request_error", "invalid_url", "no valid URL");
+      route = routeOf(new URL(request.url).pathname);
       response = await answer(request, route, startedAt);
     } catch (error) {
       const apiError = toApiError(error);

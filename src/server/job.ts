@@ -78,7 +78,7 @@ export class Job {
     this.cancel();
   }
 
-  /** The events of all generations as they come; each in turn when several have news. Throws what one of them throws. */
+  /** The events of all generations as they come, in turn when several have news. Throws what one of them throws. */
   async *events(): AsyncGenerator<JobEvent, void, undefined> {
     type Next = { reader: AsyncGenerator<JobEvent>; result: IteratorResult<JobEvent> };
     const next = (reader: AsyncGenerator<JobEvent>): Promise<Next> =>

@@ -14,3 +14,4 @@
 export { type AnswerLog, createHandler, type Handler, type HandlerOptions } from "./handler.ts";
 export type { Limits } from "./limits.ts";
 export type { ServedModel, ServerStatus } from "./service.ts";
+export { type RunningServer, serve, type ServeOptions } from "./listen.ts";

@@ -1,13 +1,24 @@
 /** What the routes of one server share: its models, limits, metrics, and the requests that are being answered. */
-import type { Model } from "../api/model.ts";
+import type { ChatMessage, GenerateOptions, Generation, ModelInfo, TokenizeOptions } from "../types.ts";
 import { ApiError, invalid, overloaded, unavailable } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { Job } from "./job.ts";
 import type { Limits } from "./limits.ts";
 import { METRIC, type Metrics, serverMetrics } from "./metrics.ts";
 
-/** What the server needs of a model. */
-export type ServedModel = Pick<Model, "info" | "generate" | "tokenize" | "detokenize" | "tokenBytes">;
+/** What the server needs of a model; a `Model` of this library is one. */
+export interface ServedModel {
+  /** Its sizes. */
+  readonly info: ModelInfo;
+  /** Continues tokens. */
+  generate(tokens: Int32Array, options: GenerateOptions): Generation;
+  /** Token ids of a text, or of a conversation as the chat template writes it. */
+  tokenize(text: string | readonly ChatMessage[], options: TokenizeOptions): Promise<Int32Array>;
+  /** Text of token ids. */
+  detokenize(tokens: ArrayLike<number>): Promise<string>;
+  /** Bytes of one token's text. */
+  tokenBytes(token: number): Uint8Array;
+}
 
 /** Where a server stands; its owner changes it, the handler reads it at each request. */
 export interface ServerStatus {

@@ -20,7 +20,7 @@ const CHECKS = [
   {
     title: "check: documentation of the public API",
     command: TOOLS.deno,
-    args: ["doc", "--lint", "--quiet", inRoot("src", "mod.ts")],
+    args: ["doc", "--lint", "--quiet", inRoot("src", "mod.ts"), inRoot("src", "server", "mod.ts")],
     remedy: "Every public symbol has a comment and a written type.",
   },
 ];

@@ -16,7 +16,7 @@
 #define TILE 3
 #define WIDTH(M) ((M) > 2 ? 1 : 2)
 #else
-#define TILE 3
+#define TILE 2
 #define WIDTH(M) ((M) > 1 ? 2 : 4)
 #endif
 
@@ -33,13 +33,15 @@ AI f32v load_kv_part(const int F, const void *p, uint32_t n) {
     return load_half(all);
 }
 
-/* Scores of M queries with two groups of 16 keys. */
-AI void scores(const int F, const void *k0, const void *k1, const float *const *q, uint32_t k_cols,
-               float s[][CHUNK], const int M) {
+/* Scores of M queries with two groups of 16 keys. next: two groups that are fetched meanwhile. */
+AI void scores(const int F, const void *k0, const void *k1, const void *const next[2], const float *const *q,
+               uint32_t k_cols, float s[][CHUNK], const int M) {
     f32v a[TILE][2];
     UNROLL for (int t = 0; t < M; t++) a[t][0] = a[t][1] = splat(0);
     for (uint32_t d = 0; d < k_cols; d++) {
         const f32v u = load_kv(F, at(F, k0, 16 * (size_t)d)), v = load_kv(F, at(F, k1, 16 * (size_t)d));
+        __builtin_prefetch(at(F, next[0], 16 * (size_t)d));
+        __builtin_prefetch(at(F, next[1], 16 * (size_t)d));
         UNROLL for (int t = 0; t < M; t++) {
             a[t][0] = fma_f(u, splat(q[t][d]), a[t][0]);
             a[t][1] = fma_f(v, splat(q[t][d]), a[t][1]);
@@ -79,14 +81,19 @@ AI float softmax(const rz_cpu_run *r, rz_cpu_queries *qs, uint32_t i, uint32_t f
     return shrink;
 }
 
-/* o = o * shrink + sum of p[key] * value, for M queries, 16 * N columns from `col` on, keys low .. high - 1. */
+/* o = o * shrink + sum of p[key] * value, for M queries, 16 * N columns from `col` on, keys low .. high - 1. The
+ * values of the next chunk, v[4 ..], are fetched meanwhile. */
 AI void values(const int F, const rz_cpu_run *r, const void *const *v, uint32_t col, uint32_t low, uint32_t high,
                float p[][CHUNK], const float *shrink, float *o, const int M, const int N) {
     f32v a[TILE][4];
     UNROLL for (int t = 0; t < M; t++)
         UNROLL for (int n = 0; n < N; n++) a[t][n] = load_f(o + t * r->v_cols + col + 16 * n) * shrink[t];
     for (uint32_t key = low; key < high; key++) {
-        const char *row = at(F, v[key / 16], (size_t)(key % 16) * r->v_stride + col);
+        const size_t element = (size_t)(key % 16) * r->v_stride + col;
+        const char *row = at(F, v[key / 16], element);
+        const void *next = v[key / 16 + 4];
+        UNROLL for (int n = 0; next && n < N; n += F == F16 ? 2 : 1)
+            __builtin_prefetch(at(F, next, element + 16 * (size_t)n));
         f32v u[4];
         UNROLL for (int n = 0; n < N; n++) u[n] = load_kv(F, at(F, row, 16 * (size_t)n));
         UNROLL for (int t = 0; t < M; t++)
@@ -146,15 +153,20 @@ AI void chunk(const int F, const rz_cpu_run *r, rz_cpu_queries *qs, uint32_t i, 
         if (!k0) k0 = k1;
         if (!k1) k1 = k0;
         const float *const *q = qs->q + i;
+        /* The first tile of queries brings in the next chunk. */
+        const void *const *ahead = r->k + 4 * c + 4 + g;
+        const void *const next[2] = {i == 0 && ahead[0] ? ahead[0] : k0, i == 0 && ahead[1] ? ahead[1] : k1};
         switch (n) {
 #if TILE == 6
-        case 6: scores(F, k0, k1, q, r->k_cols, out, 6); break;
-        case 5: scores(F, k0, k1, q, r->k_cols, out, 5); break;
-        case 4: scores(F, k0, k1, q, r->k_cols, out, 4); break;
+        case 6: scores(F, k0, k1, next, q, r->k_cols, out, 6); break;
+        case 5: scores(F, k0, k1, next, q, r->k_cols, out, 5); break;
+        case 4: scores(F, k0, k1, next, q, r->k_cols, out, 4); break;
 #endif
-        case 3: scores(F, k0, k1, q, r->k_cols, out, 3); break;
-        case 2: scores(F, k0, k1, q, r->k_cols, out, 2); break;
-        default: scores(F, k0, k1, q, r->k_cols, out, 1); break;
+#if TILE >= 3
+        case 3: scores(F, k0, k1, next, q, r->k_cols, out, 3); break;
+#endif
+        case 2: scores(F, k0, k1, next, q, r->k_cols, out, 2); break;
+        default: scores(F, k0, k1, next, q, r->k_cols, out, 1); break;
         }
     }
     for (uint32_t t = 0; t < n; t++) {
@@ -173,7 +185,9 @@ AI void chunk(const int F, const rz_cpu_run *r, rz_cpu_queries *qs, uint32_t i, 
         case 5:
         case 4: m = 3; [[fallthrough]];
 #endif
+#if TILE >= 3
         case 3: add_values(F, r, v, low[t], high[t], s + t, shrink + t, o, 3); break;
+#endif
         case 2: add_values(F, r, v, low[t], high[t], s + t, shrink + t, o, 2); break;
         default: add_values(F, r, v, low[t], high[t], s + t, shrink + t, o, 1); break;
         }

@@ -122,7 +122,7 @@ AI void unit_lines(LAYOUT, const uint8_t *w, uint32_t g, u8v v[8]) {
     }
 }
 
-#define PREFETCH_BYTES 4096
+#define PREFETCH_BYTES 1024
 
 /* One stripe times M rows of activations, M <= DIRECT_ROWS. */
 AI void stripe_rows(LAYOUT, const uint8_t *stripe, const rz_xq *x, const rz_xlow *low, size_t x_rows, uint32_t blocks,

@@ -5,7 +5,7 @@ import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, ServedModel } from "../service.ts";
 import { TextLogprobs } from "./logprobs.ts";
-import { utf8Bytes } from "./messages.ts";
+import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
 import { readWanted } from "./sampling.ts";
 
@@ -97,8 +97,9 @@ export async function completions({ service, request, body, startedAt }: RouteCo
   const special = fields.boolean("parse_special") ?? false;
   const addSpecial = fields.boolean("add_special_tokens") ?? true;
   fields.refuseRest(["suffix", "response_format", "guided_json", "prompt_logprobs"]);
-  const nBytes = prompts.reduce((sum, prompt) => sum + (typeof prompt === "string" ? utf8Bytes(prompt) : 0), 0);
-  if (nBytes > limits.promptBytes) throw tooLarge(`the prompts have ${nBytes} bytes, at most ${limits.promptBytes}`);
+  if (exceeds(prompts.filter((prompt) => typeof prompt === "string"), limits.promptBytes)) {
+    throw tooLarge(`the prompts have more than ${limits.promptBytes} bytes`);
+  }
   const nChoices = prompts.length * wanted.n;
   if (nChoices > limits.choices) {
     throw invalid("n", `n: ${prompts.length} prompts of ${wanted.n} answers, at most ${limits.choices} in all`);

@@ -48,13 +48,21 @@ export function readMessages(fields: Fields, bytesMax: number): ChatMessage[] {
   const list = fields.required("messages", fields.array("messages"), "an array of messages");
   if (list.length === 0) fields.wrong("messages", list, "at least one message");
   const messages = list.map(readMessage);
-  const nBytes = messages.reduce((sum, { content }) => sum + utf8Bytes(content), 0);
-  if (nBytes > bytesMax) throw tooLarge(`the messages have ${nBytes} bytes, at most ${bytesMax} are taken`);
+  if (exceeds(messages.map(({ content }) => content), bytesMax)) {
+    throw tooLarge(`the messages have more than ${bytesMax} bytes`);
+  }
   return messages;
 }
 
+/** Whether texts together have more bytes in UTF-8. */
+export function exceeds(texts: readonly string[], bytesMax: number): boolean {
+  const units = texts.reduce((sum, { length }) => sum + length, 0);
+  if (units * 3 <= bytesMax || units > bytesMax) return units > bytesMax;
+  return texts.reduce((sum, text) => sum + utf8Bytes(text), 0) > bytesMax;
+}
+
 /** Bytes of a text in UTF-8. */
-export function utf8Bytes(text: string): number {
+function utf8Bytes(text: string): number {
   let nBytes = text.length;
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);

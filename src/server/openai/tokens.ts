@@ -3,7 +3,7 @@ import { jsonResponse, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, Service } from "../service.ts";
-import { readMessages, utf8Bytes } from "./messages.ts";
+import { exceeds, readMessages } from "./messages.ts";
 
 /** The model of the body; where only one is served its name may be left out. */
 function modelOf(service: Service, fields: Fields): NamedModel {
@@ -25,7 +25,7 @@ export async function tokenize({ service, request, body }: RouteContext): Promis
   const special = fields.boolean("parse_special") ?? false;
   const messages = prompt === undefined ? readMessages(fields, limits.promptBytes) : undefined;
   fields.refuseRest(["messages", "add_generation_prompt", "chat_template", "return_token_strs", "tools"]);
-  if (prompt !== undefined && utf8Bytes(prompt) > limits.promptBytes) {
+  if (prompt !== undefined && exceeds([prompt], limits.promptBytes)) {
     throw tooLarge(`the prompt has more than ${limits.promptBytes} bytes`);
   }
   const tokens = await model.tokenize(messages ?? prompt!, { addSpecial, special, signal });

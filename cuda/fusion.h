@@ -1,0 +1,34 @@
+/* fusion.h - internal: what the CUDA executor fuses. A matcher describes a fusion; patterns.c shows its ops to the
+ * lowering and gemv.c queues its kernels, both from the same description. */
+#ifndef RZ_CUDA_FUSION_H
+#define RZ_CUDA_FUSION_H
+#include "cuda.h"
+
+/* Indices of ops; RZ_NO_OP = none. */
+typedef struct rzc_fusion {
+    uint32_t norm;
+    uint32_t n_mats, mats[3];
+    uint32_t head_norm[3], rope[3], kv_write;
+    uint32_t glu, add;
+} rzc_fusion;
+
+/* In the order of rzc_patterns; `anchor` is the first op. */
+typedef enum rzc_pattern {
+    RZC_HEADS,    /* norm + queries, keys, values [+ norm of heads] + RoPE + kvWrite */
+    RZC_GLU,      /* norm + gate and up + silu glu */
+    RZC_RESIDUAL, /* matmul + add */
+} rzc_pattern;
+extern const rz_pattern rzc_patterns[];
+extern const uint32_t rzc_n_patterns;
+bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f);
+
+/* Formats that one record product can mix: 1 Q4_K and Q6_K, 2 Q8_0, 3 BF16; 0 = not a record. */
+uint32_t rzc_family_of(rzc_format format);
+
+/* Queues a fusion. */
+rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch);
+/* Queues a record product y = W x (+ bias, factor, cap) of few rows; false when there is no kernel for it. */
+bool rzc_can_gemv(const rzc_program *p, const rz_tensor *w, uint32_t n_rows);
+rz_status rzc_product_few(rzc_program *p, const rzc_product *product);
+
+#endif

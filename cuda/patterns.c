@@ -1,0 +1,165 @@
+/* patterns.c - what the CUDA executor fuses, for few rows. A matcher looks at meaning, and at whether the kernels know
+ * the shapes; whether a fusion is legal where it stands is the lowering's business (lower.h). */
+#include "fusion.h"
+#include <string.h>
+
+static const rz_op *op_at(const rz_lowering *l, uint32_t i) { return &l->ir->ops[i]; }
+static uint32_t cols_of(const rz_lowering *l, uint32_t value) { return l->ir->values[value - 1].cols; }
+
+uint32_t rzc_family_of(rzc_format format) {
+    switch (format) {
+    case RZC_R_Q4_K:
+    case RZC_R_Q6_K: return 1;
+    case RZC_R_Q8_0: return 2;
+    case RZC_R_BF16: return 3;
+    default: return 0;
+    }
+}
+
+static uint32_t family(const rz_lowering *l, uint32_t matmul) {
+    return rzc_family_of(rzc_format_of(&l->ir->weights[op_at(l, matmul)->w[0] - 1]));
+}
+
+static bool is_row_norm(const rz_lowering *l, uint32_t i) {
+    const rz_op *op = op_at(l, i);
+    return op->code == RZ_OP_RMS_NORM && op->w[0] != 0 && (op->n[0] == 0 || op->n[0] == cols_of(l, op->in[0]));
+}
+
+/* The only user of a value that nobody else misses, RZ_NO_OP when there is none such. */
+static uint32_t only_user(const rz_lowering *l, uint32_t value) {
+    return rz_value_private(l, value) ? l->value_user[value - 1] : RZ_NO_OP;
+}
+
+/* The matmuls that alone use a norm's value: n of them, of one family. */
+static bool norm_and_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t n, rzc_fusion *f) {
+    memset(f, 0xff, sizeof *f);
+    if (!is_row_norm(l, anchor)) return false;
+    const uint32_t value = op_at(l, anchor)->out[0];
+    if (l->value_uses[value - 1] != n || l->value_pinned[value - 1]) return false;
+    f->norm = anchor;
+    f->n_mats = 0;
+    const uint32_t end = anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
+    for (uint32_t i = anchor + 1; i < end && f->n_mats < n; i++) {
+        const rz_op *op = op_at(l, i);
+        if (op->in[0] != value) continue;
+        if (op->code != RZ_OP_MATMUL || family(l, i) == 0) return false;
+        if (f->n_mats > 0 && family(l, i) != family(l, f->mats[0])) return false;
+        f->mats[f->n_mats++] = i;
+    }
+    return f->n_mats == n;
+}
+
+/* From matrix m's product through the norm of heads and RoPE; returns the user of what comes out. */
+static uint32_t follow(const rz_lowering *l, rzc_fusion *f, uint32_t m, uint32_t *value) {
+    *value = op_at(l, f->mats[m])->out[0];
+    uint32_t user = only_user(l, *value);
+    if (user != RZ_NO_OP && op_at(l, user)->code == RZ_OP_RMS_NORM && op_at(l, user)->w[0] != 0) {
+        f->head_norm[m] = user;
+        *value = op_at(l, user)->out[0];
+        user = only_user(l, *value);
+    }
+    if (user != RZ_NO_OP && op_at(l, user)->code == RZ_OP_ROPE) {
+        f->rope[m] = user;
+        *value = op_at(l, user)->out[0];
+        user = l->value_user[*value - 1];
+    }
+    return user;
+}
+
+/* At most as many tables of angles as the plan has constants. */
+static uint32_t n_angle_tables(const rz_lowering *l) { return l->ir->header->n_constants; }
+
+static bool same_heads(const rz_lowering *l, const rzc_fusion *f) {
+    const rz_op *q = op_at(l, f->rope[0]), *k = op_at(l, f->rope[1]);
+    for (uint32_t i = 0; i < 4; i++) {
+        if (q->n[i] != k->n[i]) return false;
+    }
+    if ((f->head_norm[0] == RZ_NO_OP) != (f->head_norm[1] == RZ_NO_OP)) return false;
+    for (uint32_t m = 0; m < 2 && f->head_norm[0] != RZ_NO_OP; m++) {
+        const rz_op *norm = op_at(l, f->head_norm[m]);
+        const bool fits = norm->n[0] == q->n[0] && l->ir->weights[norm->w[0] - 1].cols == q->n[0] &&
+                          norm->f[0] == op_at(l, f->head_norm[0])->f[0];
+        if (!fits) return false;
+    }
+    return q->n[0] % 32 == 0 && q->n[0] <= 1024 && n_angle_tables(l) <= RZC_ANGLES;
+}
+
+/* norm, three matmuls, [norms of heads,] RoPE of queries and keys, kvWrite. */
+static bool match_heads(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    uint32_t q = 0, k = 0, v = 0;
+    if (!norm_and_matmuls(l, anchor, 3, f)) return false;
+    follow(l, f, 0, &q);
+    const uint32_t k_user = follow(l, f, 1, &k), v_user = follow(l, f, 2, &v);
+    if (f->rope[0] == RZ_NO_OP || f->rope[1] == RZ_NO_OP || f->rope[2] != RZ_NO_OP || f->head_norm[2] != RZ_NO_OP) return false;
+    if (k_user == RZ_NO_OP || k_user != v_user || op_at(l, k_user)->code != RZ_OP_KV_WRITE) return false;
+    if (op_at(l, k_user)->in[0] != k || op_at(l, k_user)->in[1] != v || !rz_value_private(l, k)) return false;
+    if (cols_of(l, k) != cols_of(l, v)) return false;
+    f->kv_write = k_user;
+    return same_heads(l, f);
+}
+
+static bool match_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    if (!norm_and_matmuls(l, anchor, 2, f)) return false;
+    const uint32_t a = op_at(l, f->mats[0])->out[0], b = op_at(l, f->mats[1])->out[0];
+    f->glu = only_user(l, a);
+    if (f->glu == RZ_NO_OP || f->glu != only_user(l, b)) return false;
+    const rz_op *glu = op_at(l, f->glu);
+    if (glu->code != RZ_OP_GLU || glu->n[0] != 0 || cols_of(l, a) != cols_of(l, b)) return false;
+    if (glu->in[0] == b) { /* matrix 0 is the gate */
+        const uint32_t first = f->mats[0];
+        f->mats[0] = f->mats[1], f->mats[1] = first;
+    }
+    return true;
+}
+
+static bool match_residual(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    memset(f, 0xff, sizeof *f);
+    if (op_at(l, anchor)->code != RZ_OP_MATMUL || family(l, anchor) == 0) return false;
+    const uint32_t user = only_user(l, op_at(l, anchor)->out[0]);
+    if (user == RZ_NO_OP || op_at(l, user)->code != RZ_OP_ADD || op_at(l, user)->in[1] == 0) return false;
+    f->n_mats = 1, f->mats[0] = anchor, f->add = user;
+    return true;
+}
+
+bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f) {
+    switch (pattern) {
+    case RZC_HEADS: return match_heads(l, anchor, f);
+    case RZC_GLU: return match_glu(l, anchor, f);
+    case RZC_RESIDUAL: return match_residual(l, anchor, f);
+    }
+    return false;
+}
+
+/* The ops of a fusion, ascending. */
+static uint32_t show(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    rzc_fusion f;
+    if (!rzc_match(l, pattern, anchor, &f)) return 0;
+    const uint32_t all[] = {f.norm, f.mats[0], f.mats[1], f.mats[2], f.head_norm[0], f.head_norm[1],
+                            f.rope[0], f.rope[1], f.kv_write, f.glu, f.add};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (all[i] == RZ_NO_OP) continue;
+        uint32_t k = n++;
+        for (; k > 0 && ops[k - 1] > all[i]; k--) ops[k] = ops[k - 1];
+        ops[k] = all[i];
+    }
+    return ops[0] == anchor && ops[n - 1] - anchor <= RZ_LAUNCH_SPAN ? n : 0;
+}
+
+static uint32_t show_heads(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_HEADS, anchor, ops);
+}
+static uint32_t show_glu(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_GLU, anchor, ops);
+}
+static uint32_t show_residual(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_RESIDUAL, anchor, ops);
+}
+
+/* Class 0 is that of few rows. */
+const rz_pattern rzc_patterns[] = {
+    {.name = "heads", .class_mask = 1, .match = show_heads},
+    {.name = "glu", .class_mask = 1, .match = show_glu},
+    {.name = "matmul add", .class_mask = 1, .match = show_residual},
+};
+const uint32_t rzc_n_patterns = sizeof rzc_patterns / sizeof rzc_patterns[0];

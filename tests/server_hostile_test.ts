@@ -1,0 +1,100 @@
+import { assert, assertEquals } from "@std/assert";
+import { HOSTILE, type HostileCase } from "./server_hostile_cases.ts";
+import { ask, NAME, post, QUESTION, read, tinyHandler, tinyModel } from "./server_support.ts";
+import { leakCheck, test } from "./support.ts";
+
+const CHAT = "/v1/chat/completions";
+
+function requestOf({ path, method = "POST", body, headers }: HostileCase): Request {
+  const init = headers === undefined ? {} : { headers };
+  if (method !== "POST") return new Request(`http://localhost${path}`, { method, ...init });
+  return post(path, body, init);
+}
+
+test("server: every hostile request gets its status, and the field's name in the API's own shape", async () => {
+  const handler = await tinyHandler();
+  assert(HOSTILE.length >= 120, `${HOSTILE.length} cases`);
+  const wrong: string[] = [];
+  for (const one of HOSTILE) {
+    const { status, json, headers } = await read(await handler(requestOf(one)));
+    const error = json?.error;
+    const told = `${one.name}: ${status} ${JSON.stringify(error)}`;
+    if (status !== one.status) wrong.push(told);
+    if (one.status < 400) continue;
+    const shape = Object.keys(error ?? {}).join();
+    if (shape !== "message,type,param,code" || typeof error.message !== "string") wrong.push(told);
+    else if (one.param !== undefined && error.param !== one.param) wrong.push(told);
+    else if (one.code !== undefined && error.code !== one.code) wrong.push(told);
+    else if (error.message.length > 600) wrong.push(`${one.name}: a message of ${error.message.length} characters`);
+    if (headers.get("x-should-retry") !== "false") wrong.push(`${one.name}: a client would try again`);
+  }
+  assertEquals(wrong, []);
+  assertEquals((await ask(handler, CHAT, { model: NAME, messages: QUESTION, max_tokens: 2 })).status, 200);
+});
+
+test("server: bytes that are no UTF-8, and a body that stops in the middle", async () => {
+  const handler = await tinyHandler({ limits: { bodyStallMs: 50 } });
+  const headers = { "content-type": "application/json" };
+  const init = { method: "POST", headers, duplex: "half" } as RequestInit;
+  const invalid = new Request(`http://localhost${CHAT}`, { ...init, body: Uint8Array.of(0x22, 0xff, 0x22) });
+  assertEquals((await read(await handler(invalid))).json.error.code, "invalid_json");
+  const stalled = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(Uint8Array.of(0x7b)) });
+  const cut = await read(await handler(new Request(`http://localhost${CHAT}`, { ...init, body: stalled })));
+  assertEquals([cut.status, cut.json.error.code], [408, "body_timeout"]);
+  const broken = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(new Error("reset")) });
+  const ended = await read(await handler(new Request(`http://localhost${CHAT}`, { ...init, body: broken })));
+  assertEquals([ended.status, ended.json.error.code], [400, "body_unreadable"]);
+  // Endless: it is cut at the limit, whatever it would go on to send.
+  let nSent = 0;
+  const endless = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      nSent += 1 << 16;
+      controller.enqueue(new Uint8Array(1 << 16).fill(0x20));
+    },
+  });
+  const large = await read(await handler(new Request(`http://localhost${CHAT}`, { ...init, body: endless })));
+  assertEquals(large.status, 413);
+  assert(nSent < 10 << 20, `${nSent} bytes were read`);
+});
+
+test("server: API keys, as Bearer and as x-api-key; probes need none", async () => {
+  const handler = await tinyHandler({ apiKeys: ["first-key", "second-key"] });
+  const status = async (headers: Record<string, string>, path = "/v1/models"): Promise<number> =>
+    (await handler(new Request(`http://localhost${path}`, { headers }))).status;
+  const refused = await read(await handler(new Request("http://localhost/v1/models")));
+  assertEquals([refused.status, refused.json.error.code], [401, "invalid_api_key"]);
+  assertEquals(refused.headers.get("www-authenticate"), "Bearer");
+  assertEquals(await status({ authorization: "Bearer first-key" }), 200);
+  assertEquals(await status({ authorization: "bearer second-key" }), 200);
+  assertEquals(await status({ "x-api-key": "second-key" }), 200);
+  for (const wrong of ["", "first", "first-key2", "First-key", "first-key second-key", "undefined"]) {
+    assertEquals(await status({ authorization: `Bearer ${wrong}` }), 401, wrong);
+    assertEquals(await status({ "x-api-key": wrong }), 401, wrong);
+  }
+  assertEquals(await status({ authorization: "Basic first-key" }), 401);
+  for (const path of ["/metrics", "/version", "/nothing"]) assertEquals(await status({}, path), 401, path);
+  for (const path of ["/health", "/livez", "/readyz"]) assertEquals(await status({}, path), 200, path);
+});
+
+test("server: under another name than the allowed nobody is answered", async () => {
+  const handler = await tinyHandler({ allowedHosts: ["localhost", "127.0.0.1", "[::1]"] });
+  const status = async (url: string, headers: Record<string, string> = {}): Promise<number> =>
+    (await handler(new Request(url, { headers }))).status;
+  assertEquals(await status("http://localhost:8080/health"), 200);
+  assertEquals(await status("http://127.0.0.1/health"), 200);
+  assertEquals(await status("http://[::1]:8080/health"), 200);
+  assertEquals(await status("http://evil.example/health"), 403);
+  assertEquals(await status("http://localhost.evil.example/health"), 403);
+  assertEquals(await status("http://localhost/health", { origin: "http://localhost:3000" }), 200);
+  for (const origin of ["http://evil.example", "null", "http://localhost@evil.example", "file://"]) {
+    assertEquals(await status("http://localhost/health", { origin }), 403, origin);
+  }
+  const preflight = await handler(
+    new Request("http://localhost/v1/models", { headers: { origin: "http://localhost" } }),
+  );
+  assertEquals(preflight.headers.get("access-control-allow-origin"), null);
+});
+
+test("the model is closed", async () => await (await tinyModel()).close());
+
+leakCheck();
