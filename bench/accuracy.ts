@@ -15,26 +15,10 @@ import { ISAS } from "../src/platform/abi.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { Agreement } from "../tests/divergence.ts";
 import { forcedRows, type GreedyRun, greedyTokens } from "../tests/greedy.ts";
+import { RAW_TEXTS } from "../tests/ref_tokens.ts";
 import { StepRunner, type TestModel, testModel } from "../tests/step_runner.ts";
 
-const TEXTS = [
-  "The capital of France is",
-  "Once upon a time there was a little girl who",
-  "def fibonacci(n):\n",
-  "The three laws of thermodynamics are",
-  "Water boils at 100 degrees Celsius because",
-  "In 1969, Neil Armstrong",
-  "Die Hauptstadt von Deutschland ist",
-  "To make pancakes, you need flour,",
-  "SELECT name, COUNT(*) FROM",
-  "The quick brown fox",
-  "1, 1, 2, 3, 5, 8, 13,",
-  "A good friend is someone who",
-  "function add(a, b) {\n  return",
-  "The mitochondria is",
-  "Roses are red,\n",
-  "Question: What is gravity?\nAnswer:",
-];
+const TEXTS = [...RAW_TEXTS, "Question: What is gravity?\nAnswer:"];
 
 const KV_TYPES = { f16: 1, f32: 0 } as const;
 

@@ -23,7 +23,12 @@
     X(attention, attention_128_4)                                                                                     \
     X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
     X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
-    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)
+    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)          \
+    X(gemm, half_k) X(gemm, gemm_q4k_32) X(gemm, gemm_q4k_64) X(gemm, gemm_q4k_128) X(gemm, gemm_q4k_256)             \
+    X(gemm, gemm_q6k_32) X(gemm, gemm_q6k_64) X(gemm, gemm_q6k_128) X(gemm, gemm_q6k_256)                             \
+    X(gemm, gemm_q80_32) X(gemm, gemm_q80_64) X(gemm, gemm_q80_128) X(gemm, gemm_q80_256)                             \
+    X(gemm, gemm_r16_32) X(gemm, gemm_r16_64) X(gemm, gemm_r16_128) X(gemm, gemm_r16_256)                             \
+    X(flash, flash_64) X(flash, flash_128)
 typedef enum rzc_kernel {
 #define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
     RZC_KERNELS(RZC_KERNEL_ENUM)
@@ -33,7 +38,7 @@ typedef enum rzc_kernel {
     RZC_N_KERNELS = RZC_K_PRODUCT8 + RZC_N_FORMATS
 } rzc_kernel;
 
-#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv)
+#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -117,6 +122,8 @@ typedef struct rzc_program {
     rz_cu_ptr memory; /* all of the following */
     rz_cu_ptr arena, batch, numbers, parts, arrivals, argmax;
     rz_cu_ptr argmax_parts, argmax_arrivals;
+    rz_cu_ptr half, half_scale; /* of many rows: x of a product as fp16; 0 = no such rows */
+    uint64_t half_key;          /* the value it holds in this step, 0 = none */
     rz_cu_ptr heads; /* queries, keys and values of few rows, before they are placed */
     uint32_t n_angles;
     struct {

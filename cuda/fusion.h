@@ -31,4 +31,12 @@ rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch);
 bool rzc_can_gemv(const rzc_program *p, const rz_tensor *w, uint32_t n_rows);
 rz_status rzc_product_few(rzc_program *p, const rzc_product *product);
 
+/* The same of many rows. value: whose rows x is (its fp16 form is kept until another value's is made), 0 = unknown. */
+bool rzc_can_gemm(const rzc_program *p, const rzc_product *product);
+rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t value);
+rz_status rzc_make_half(rzc_program *p, rz_cu_ptr x, rz_cu_ptr up, uint32_t n_rows, uint32_t cols, bool is_bf16, uint32_t value);
+
+/* Any product, the best way there is. */
+rz_status rzc_product_any(rzc_program *p, const rz_tensor *w, const rzc_product *product, uint32_t value);
+
 #endif

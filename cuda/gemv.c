@@ -194,8 +194,8 @@ static rz_status run_residual(rzc_program *p, const rzc_fusion *f, uint32_t n_ro
     const rzc_matrix w = matrix(p, f->mats[0]);
     const rzc_product product = {.w = w, .x = rzc_value(p, matmul->in[0]), .y = rzc_value(p, add->out[0]),
                                  .bias = vector(p, matmul->w[1]), .add = rzc_value(p, other), .n_rows = n_rows,
-                                 .ldx = cols_of(p, matmul->in[0]), .ldy = w.rows, .factor = 1};
-    return rzc_product_few(p, &product);
+                                 .ldx = cols_of(p, matmul->in[0]), .ldy = w.rows, .n_out = w.rows, .x_div = 1, .factor = 1};
+    return rzc_product_any(p, &p->tensors[matmul->w[0] - 1], &product, matmul->in[0]);
 }
 
 rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch) {

@@ -48,11 +48,7 @@ static rz_status product(const call *c) {
                      .head_rows = op->code == RZ_OP_HEAD_MATMUL ? w.rows / op->n[0] : 0,
                      .x_div = is_moe && c->rows != rows ? op->n[0] : 1, .factor = is_logits ? op->f[1] : 1.0f,
                      .cap = is_logits ? op->f[0] : 0};
-    const bool plain = is_moe || p.head_rows > 0 || rzc_is_fixed(c->p);
-    if (!plain && rzc_can_gemv(c->p, weight(c, 0), rows)) return rzc_product_few(c->p, &p);
-    const bool single = is_moe || rows == 1;
-    return launch(c, (single ? RZC_K_PRODUCT1 : RZC_K_PRODUCT8) + w.format,
-                  (rzc_shape){.x = (w.rows + 3) / 4, .y = single ? rows : (rows + 7) / 8, .threads = 128}, &p);
+    return rzc_product_any(c->p, weight(c, 0), &p, op->in[0]);
 }
 
 static rz_status rope(const call *c) {
@@ -73,10 +69,11 @@ static rz_status kv_write(const call *c) {
 /* The largest of 4, 3, 2, 1 that divides the queries of a key head. */
 static uint32_t heads_of_block(uint32_t group) { return group % 4 == 0 ? 4 : group % 3 == 0 ? 3 : group % 2 == 0 ? 2 : 1; }
 
-static bool can_split(const call *c) {
+/* Whether the kernels for an F16 cache know this one. */
+static bool is_usual(const call *c) {
     const rz_op *op = c->op;
     if (rzc_is_fixed(c->p)) return false;
-    if (op->n[6] != 0 || c->p->row_class != 0 || op->n[4] != op->n[5] || (op->n[4] != 64 && op->n[4] != 128)) return false;
+    if (op->n[6] != 0 || op->n[4] != op->n[5] || (op->n[4] != 64 && op->n[4] != 128)) return false;
     const rz_cache_group *group = &c->p->step->cache->groups[op->n[0]].spec;
     return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
 }
@@ -89,7 +86,12 @@ static rz_status attention(const call *c) {
                        .n_rows = c->rows, .group = op->n[0], .layer = op->n[1], .n_heads = op->n[2],
                        .n_kv_heads = op->n[3], .k_cols = op->n[4], .v_cols = op->n[5], .cached = op->n[6] == 0,
                        .window = op->n[7], .scale = op->f[0], .cap = op->f[1]};
-    if (can_split(c)) {
+    if (is_usual(c) && program->row_class != 0 && p.sinks == 0) {
+        const uint32_t n_seqs = program->n_rows[RZ_ROWS_S], tiles = c->rows / 64 + n_seqs; /* at most */
+        return launch(c, p.k_cols == 64 ? RZC_K_flash_64 : RZC_K_flash_128,
+                      (rzc_shape){.x = tiles, .y = p.n_heads, .threads = 128, .shared_bytes = 4 * 64 * p.k_cols * 2}, &p);
+    }
+    if (is_usual(c) && program->row_class == 0) {
         const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads), blocks = p.n_heads / heads;
         const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * c->rows);
         p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;

@@ -16,6 +16,12 @@ alignas(64) static const unsigned char matmul_code[] = {
 alignas(64) static const unsigned char gemv_code[] = {
 #embed "gemv.fatbin"
 };
+alignas(64) static const unsigned char gemm_code[] = {
+#embed "gemm.fatbin"
+};
+alignas(64) static const unsigned char flash_code[] = {
+#embed "flash.fatbin"
+};
 
 const void *rzc_fatbin(rzc_module module) {
     static const void *const code[] = {

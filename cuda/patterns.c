@@ -156,10 +156,10 @@ static uint32_t show_residual(const rz_lowering *l, uint32_t anchor, uint32_t op
     return show(l, RZC_RESIDUAL, anchor, ops);
 }
 
-/* Class 0 is that of few rows. */
+/* Class 0 is that of few rows, class 1 of more. */
 const rz_pattern rzc_patterns[] = {
     {.name = "heads", .class_mask = 1, .match = show_heads},
     {.name = "glu", .class_mask = 1, .match = show_glu},
-    {.name = "matmul add", .class_mask = 1, .match = show_residual},
+    {.name = "matmul add", .class_mask = 3, .match = show_residual},
 };
 const uint32_t rzc_n_patterns = sizeof rzc_patterns / sizeof rzc_patterns[0];

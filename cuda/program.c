@@ -57,6 +57,19 @@ static uint64_t heads_needs(const rzc_program *p) {
     return most_cols * RZC_FEW_ROWS * 4;
 }
 
+/* Columns of the widest x of a product of many rows, 0 = none. */
+static uint64_t half_needs(const rzc_program *p) {
+    uint64_t cols = 0;
+    if (p->options.max_tokens <= RZC_FEW_ROWS || rzc_is_fixed(p) || p->engine->cc_major != 9) return 0;
+    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
+        const rz_op *op = &p->ir->ops[i];
+        if (op->code != RZ_OP_MATMUL && op->code != RZ_OP_LOGITS) continue;
+        const rz_weight *w = &p->ir->weights[op->w[0] - 1];
+        if (rzc_family_of(rzc_format_of(w)) != 0 && w->cols > cols) cols = w->cols;
+    }
+    return cols;
+}
+
 /* The batch: sections at fixed places, as large as the largest step; page tables behind them. */
 static void place_batch(rzc_program *p, rz_cu_ptr base) {
     const rz_plan_options *o = &p->options;
@@ -94,6 +107,11 @@ static uint64_t place_all(rzc_program *p) {
     p->argmax_parts = at, at += aligned(selected * 16 * RZC_ARGMAX_PARTS);
     p->argmax_arrivals = at, at += aligned(selected * 4);
     p->heads = at, at += aligned(heads_needs(p));
+    const uint64_t half_cols = half_needs(p);
+    if (half_cols > 0) {
+        p->half = at, at += aligned(half_cols * 2 * p->options.max_tokens);
+        p->half_scale = at, at += aligned(p->options.max_tokens * 4ull);
+    }
     for (uint32_t k = 0; k < p->n_angles; k++) {
         p->angles[k].at = at, at += aligned((uint64_t)RZC_FEW_ROWS * p->angles[k].n_pairs * 8);
     }
@@ -331,6 +349,7 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     rz_status status = rzc_enter(e);
     if (status != RZ_OK) return status;
     p->step = step;
+    p->half_key = 0;
     p->row_class = h->n_tokens <= RZC_FEW_ROWS ? 0 : 1;
     p->n_rows[RZ_ROWS_T] = h->n_tokens;
     p->n_rows[RZ_ROWS_R] = step->batch->n_rows;

@@ -13,6 +13,25 @@ export const POSITION_NUMBERS = 1 + 2 * HEAD;
 /** Where the file lies, in the checkout. */
 export const REF_TOKENS_PATH = ["tests", "golden", "logits", "smollm2_ref.bin"] as const;
 
+/** Beginnings that models are measured on. */
+export const RAW_TEXTS: readonly string[] = [
+  "The capital of France is",
+  "Once upon a time there was a little girl who",
+  "def fibonacci(n):\n",
+  "The three laws of thermodynamics are",
+  "Water boils at 100 degrees Celsius because",
+  "In 1969, Neil Armstrong",
+  "Die Hauptstadt von Deutschland ist",
+  "To make pancakes, you need flour,",
+  "SELECT name, COUNT(*) FROM",
+  "The quick brown fox",
+  "1, 1, 2, 3, 5, 8, 13,",
+  "A good friend is someone who",
+  "function add(a, b) {\n  return",
+  "The mitochondria is",
+  "Roses are red,\n",
+];
+
 /** The file. */
 export interface RefTokens {
   readonly model: string;

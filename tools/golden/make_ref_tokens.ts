@@ -9,29 +9,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { argv, stderr } from "node:process";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { greedyTokens } from "../../tests/greedy.ts";
-import { headOf, REF_TOKENS_PATH } from "../../tests/ref_tokens.ts";
+import { headOf, RAW_TEXTS, REF_TOKENS_PATH } from "../../tests/ref_tokens.ts";
 import { StepRunner, testModel } from "../../tests/step_runner.ts";
 import { inRoot } from "../../tests/support.ts";
 
 const N_TOKENS = 64;
-const TEXTS = [
-  "The capital of France is",
-  "Once upon a time there was a little girl who",
-  "def fibonacci(n):\n",
-  "The three laws of thermodynamics are",
-  "Water boils at 100 degrees Celsius because",
-  "In 1969, Neil Armstrong",
-  "Die Hauptstadt von Deutschland ist",
-  "To make pancakes, you need flour,",
-  "SELECT name, COUNT(*) FROM",
-  "The quick brown fox",
-  "1, 1, 2, 3, 5, 8, 13,",
-  "A good friend is someone who",
-  "function add(a, b) {\n  return",
-  "The mitochondria is",
-  "Roses are red,\n",
-  "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n",
-];
+const TEXTS = [...RAW_TEXTS, "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n"];
 
 async function main(path: string): Promise<void> {
   const model = await testModel(path);
