@@ -109,7 +109,7 @@ extern "C" __global__ void rzc_attention_k(const rzc_attention p) {
 
 // Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and two rounds
 // of them are in flight. Every quarter keeps its own maximum; they meet at the end.
-template <int D, int H> __device__ __forceinline__ void split_attention(const rzc_attention &p) {
+template <int D, int H, bool PLACED> __device__ __forceinline__ void split_attention(const rzc_attention &p) {
     constexpr int C = D / 8, W = 4, U = 2; // columns a lane, warps, rounds
     __shared__ float part_sum[W][H][D], part_max[W][H], part_total[W][H];
     __shared__ u32 is_last;
@@ -122,9 +122,46 @@ template <int D, int H> __device__ __forceinline__ void split_attention(const rz
     const u32 chunk = max(64u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
     if (split >= n_used) return;
     const Rows keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
-    const u32 begin = first + split * chunk, end = min(begin + chunk, position + 1);
+    // placed: the newest key is not in the cache yet, it is handled behind the others
+    const bool has_newest = PLACED && split == n_used - 1;
+    const u32 begin = first + split * chunk, end = min(begin + chunk, PLACED ? position : position + 1);
     const float log2e = 1.4426950408889634f;
-    float q[H][C], sum[H][C], max[H], total[H];
+    float q[H][C], sum[H][C], max[H], total[H], cosine[PLACED ? C : 1], sine[PLACED ? C : 1];
+    // norm of a head and RoPE; a lane has columns c * C ... of it, the other half of a pair is in lane c ^ 4
+    auto place = [&](float (&x)[C], const float *norm) {
+        if (norm) {
+            float s = 0;
+#pragma unroll
+            for (int i = 0; i < C; i++) s += x[i] * x[i];
+            for (int o = 4; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+            s = rsqrtf(s / D + p.eps);
+#pragma unroll
+            for (int i = 0; i < C; i++) x[i] *= s * __ldg(norm + c * C + i);
+        }
+        if (p.adjacent) {
+#pragma unroll
+            for (int i = 0; i < C; i += 2) {
+                const float a = x[i], b = x[i + 1];
+                x[i] = a * cosine[i / 2] - b * sine[i / 2], x[i + 1] = a * sine[i / 2] + b * cosine[i / 2];
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < C; i++) {
+                const float other = __shfl_xor_sync(~0u, x[i], 4);
+                x[i] = c < 4 ? x[i] * cosine[i] - other * sine[i] : other * sine[i] + x[i] * cosine[i];
+            }
+        }
+    };
+    if constexpr (PLACED) {
+        const float2 *angles = (const float2 *)p.angles + (u64)t * (D / 2) + (p.adjacent ? c * C / 2 : c % 4 * C);
+#pragma unroll
+        for (int i = 0; i < C; i++) {
+            if (i < C / 2 || !p.adjacent) {
+                const float2 a = __ldcg(angles + i);
+                cosine[i] = a.x, sine[i] = a.y;
+            }
+        }
+    }
 #pragma unroll
     for (int h = 0; h < H; h++) {
         const float4 *from = (const float4 *)(p.q + ((u64)t * p.n_heads + h0 + h) * D + c * C);
@@ -136,6 +173,7 @@ template <int D, int H> __device__ __forceinline__ void split_attention(const rz
         max[h] = -INFINITY, total[h] = 0;
 #pragma unroll
         for (int i = 0; i < C; i++) sum[h][i] = 0;
+        if constexpr (PLACED) place(q[h], p.q_norm);
     }
     for (u32 b = begin + warp * 4 + quarter; b - quarter < end; b += W * 4 * U) {
         uint4 kk[U][C / 8], vv[U][C / 8];
@@ -193,6 +231,44 @@ template <int D, int H> __device__ __forceinline__ void split_attention(const rz
                 const float2 v = __half22float2(*(const __half2 *)&word);
 #pragma unroll
                 for (int h = 0; h < H; h++) sum[h][2 * i] += s[u][h] * v.x, sum[h][2 * i + 1] += s[u][h] * v.y;
+            }
+        }
+    }
+    if constexpr (PLACED) {
+        if (has_newest && warp == 0) { // all quarters make it, the first one counts it
+            float k[C], v[C];
+            const float *kp = p.k + ((u64)t * p.n_kv_heads + kv) * D + c * C, *vp = p.v + ((u64)t * p.n_kv_heads + kv) * D + c * C;
+#pragma unroll
+            for (int i = 0; i < C; i++) k[i] = __ldcg(kp + i), v[i] = __ldcg(vp + i);
+            place(k, p.k_norm);
+            u32 kw[C / 2], vw[C / 2];
+#pragma unroll
+            for (int i = 0; i < C / 2; i++) { // as the cache will have them
+                const __half2 a = __floats2half2_rn(k[2 * i], k[2 * i + 1]), b = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+                kw[i] = *(const u32 *)&a, vw[i] = *(const u32 *)&b;
+                const float2 ka = __half22float2(a), va = __half22float2(b);
+                k[2 * i] = ka.x, k[2 * i + 1] = ka.y, v[2 * i] = va.x, v[2 * i + 1] = va.y;
+            }
+            if (quarter == 0 && hb % per_kv == 0) {
+                u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2), *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
+#pragma unroll
+                for (int i = 0; i < C / 2; i++) ko[i] = kw[i], vo[i] = vw[i];
+            }
+#pragma unroll
+            for (int h = 0; h < H; h++) {
+                float s = 0;
+#pragma unroll
+                for (int i = 0; i < C; i++) s += q[h][i] * k[i];
+                for (int o = 4; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+                s *= p.scale;
+                if (p.cap != 0) s = p.cap * tanhf(s / p.cap);
+                s *= log2e;
+                if (quarter == 0) {
+                    const float m = fmaxf(max[h], s), f = max[h] == -INFINITY ? 0.f : exp2f(max[h] - m), e = exp2f(s - m);
+                    total[h] = total[h] * f + e, max[h] = m;
+#pragma unroll
+                    for (int i = 0; i < C; i++) sum[h][i] = sum[h][i] * f + e * v[i];
+                }
             }
         }
     }
@@ -257,5 +333,8 @@ template <int D, int H> __device__ __forceinline__ void split_attention(const rz
 }
 // grid: (n_heads / H, n_splits, n_rows); block: 128
 #define KERNEL(d, h)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(128) rzc_attention_##d##_##h(const rzc_attention p) { split_attention<d, h>(p); }
+    extern "C" __global__ void __launch_bounds__(128) rzc_attention_##d##_##h(const rzc_attention p) {                       \
+        split_attention<d, h, false>(p);                                                                              \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(128) rzc_placed_##d##_##h(const rzc_attention p) { split_attention<d, h, true>(p); }
 KERNEL(64, 1) KERNEL(64, 2) KERNEL(64, 3) KERNEL(64, 4) KERNEL(128, 1) KERNEL(128, 2) KERNEL(128, 3) KERNEL(128, 4)

@@ -21,6 +21,9 @@
     X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3) X(attention, attention_64_4) \
     X(attention, attention_128_1) X(attention, attention_128_2) X(attention, attention_128_3)                         \
     X(attention, attention_128_4)                                                                                     \
+    X(attention, placed_64_1) X(attention, placed_64_2) X(attention, placed_64_3) X(attention, placed_64_4)           \
+    X(attention, placed_128_1) X(attention, placed_128_2) X(attention, placed_128_3) X(attention, placed_128_4)       \
+                                                                                     \
     X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
     X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
     X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)          \
@@ -28,7 +31,19 @@
     X(gemm, gemm_q6k_32) X(gemm, gemm_q6k_64) X(gemm, gemm_q6k_128) X(gemm, gemm_q6k_256)                             \
     X(gemm, gemm_q80_32) X(gemm, gemm_q80_64) X(gemm, gemm_q80_128) X(gemm, gemm_q80_256)                             \
     X(gemm, gemm_r16_32) X(gemm, gemm_r16_64) X(gemm, gemm_r16_128) X(gemm, gemm_r16_256)                             \
-    X(flash, flash_64) X(flash, flash_128)
+    X(flash, flash_64) X(flash, flash_128)                                                                            \
+    X(prefill_product, prefill_x_f16) X(prefill_product, prefill_x_bf16)                                              \
+    X(prefill_product, prefill_F16) X(prefill_product, prefill_BF16) X(prefill_product, prefill_Q4_0)                 \
+    X(prefill_product, prefill_Q4_1) X(prefill_product, prefill_Q5_0) X(prefill_product, prefill_Q5_1)                \
+    X(prefill_product, prefill_Q8_0) X(prefill_product, prefill_Q2_K) X(prefill_product, prefill_Q3_K)                \
+    X(prefill_product, prefill_Q4_K) X(prefill_product, prefill_Q5_K) X(prefill_product, prefill_Q6_K)                \
+    X(prefill_product, prefill_IQ4_NL) X(prefill_product, prefill_IQ4_XS) X(prefill_product, prefill_R_Q4_K)          \
+    X(prefill_product, prefill_R_Q6_K) X(prefill_product, prefill_R_Q8_0) X(prefill_product, prefill_R_BF16)          \
+    X(prefill_wgmma, wgmma_R_Q4_K_256) X(prefill_wgmma, wgmma_R_Q4_K_128) X(prefill_wgmma, wgmma_R_Q4_K_64)           \
+    X(prefill_wgmma, wgmma_R_Q6_K_256) X(prefill_wgmma, wgmma_R_Q6_K_128) X(prefill_wgmma, wgmma_R_Q6_K_64)           \
+    X(prefill_wgmma, wgmma_R_Q8_0_256) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_64)           \
+    X(prefill_wgmma, wgmma_R_BF16_256) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_64)           \
+    X(prompt_attention, prompt_attention_64) X(prompt_attention, prompt_attention_128)
 typedef enum rzc_kernel {
 #define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
     RZC_KERNELS(RZC_KERNEL_ENUM)
@@ -38,7 +53,7 @@ typedef enum rzc_kernel {
     RZC_N_KERNELS = RZC_K_PRODUCT8 + RZC_N_FORMATS
 } rzc_kernel;
 
-#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash)
+#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash) X(prefill_product) X(prefill_wgmma) X(prompt_attention)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -111,6 +126,13 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
 #define RZC_SPLITS 32u    /* of the keys of a row, at most */
 #define RZC_INLINE_PAGES 16384u /* entries of page tables that travel with the batch */
 
+/* Queries, keys and values that the next attention places by itself. */
+typedef struct rzc_placing {
+    const rz_op *rope; /* NULL = none */
+    rz_cu_ptr q, k, v, q_norm, k_norm;
+    float eps;
+} rzc_placing;
+
 typedef struct rzc_program {
     rzc_engine *engine;
     const rz_plan_ir *ir;
@@ -124,6 +146,9 @@ typedef struct rzc_program {
     rz_cu_ptr argmax_parts, argmax_arrivals;
     rz_cu_ptr half, half_scale; /* of many rows: x of a product as fp16; 0 = no such rows */
     uint64_t half_key;          /* the value it holds in this step, 0 = none */
+    rz_cu_ptr tiles; /* many rows of activations as 16 bit (prefill.c): scales, tiles */
+    uint32_t tiles_value; /* whose they are in this step, 0 = nobody's */
+    bool tiles_bf16;
     rz_cu_ptr heads; /* queries, keys and values of few rows, before they are placed */
     uint32_t n_angles;
     struct {
@@ -140,6 +165,12 @@ typedef struct rzc_program {
     float *logits_row;
     float *argmax_host;
     void *sample_scratch;
+    rz_cu_ptr few;        /* [few rows][cols of the widest x]: what a fusion of many rows makes when they are few */
+    uint32_t n_events;    /* profile.c; events NULL = no profile */
+    void **events;
+    rz_brick *bricks[RZC_CLASSES];
+    bool argmax_queued;   /* by the graph of this step */
+    rzc_placing placing;
     /* Of the step that runs. */
     const rz_step *step;
     uint32_t row_class;
@@ -166,7 +197,17 @@ static inline bool rzc_is_fixed(const rzc_program *p) { return (p->options.flags
 /* The table of angles of a RoPE op, for few rows. */
 rz_cu_ptr rzc_angles_of(const rzc_program *p, const rz_op *rope);
 
+/* ---- profile.c ---- */
+rz_status rzc_profile_open(rzc_program *p);
+void rzc_profile_close(rzc_program *p);
+void rzc_profile_mark(rzc_program *p, uint32_t i); /* 0: before the first launch; i + 1: behind launch i */
+void rzc_profile_add(rzc_program *p);
+
 /* ---- launch.c ---- */
+/* Whether the attention behind this RoPE and kvWrite can place queries, keys and values itself. */
+bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write);
+/* Queues a norm or a glu whose rows go to `to`. */
+rz_status rzc_run_op_to(rzc_program *p, const rz_op *op, rz_cu_ptr to, uint32_t n_rows);
 /* Queues one op, or a fusion. */
 rz_status rzc_run(rzc_program *p, const rz_launch *launch);
 

@@ -107,7 +107,7 @@ template <int D> __device__ __forceinline__ void flash(const rzc_attention &p) {
                 float v = s[n][i] * p.scale;
                 if (p.cap != 0) v = p.cap * tanhf(v / p.cap);
                 const u32 key = begin + n * 8 + lane % 4 * 2 + (i & 1), at = i < 2 ? p0 : p1;
-                v = key <= at && key + w > at && key <= last ? v * log2e : -INFINITY;
+                v = key <= at && at - key < w && key <= last ? v * log2e : -INFINITY;
                 s[n][i] = v;
                 if (i < 2) x0 = fmaxf(x0, v);
                 else x1 = fmaxf(x1, v);

@@ -1,5 +1,5 @@
 /* gemm.c - record products of many rows: x becomes fp16 once per value, then tiles of 128 rows of W by 32-256 rows of x. */
-#include "fusion.h"
+#include "prefill.h"
 
 #define TILE_ROWS 128u /* of W */
 #define MAP_FLOAT16 6
@@ -57,14 +57,14 @@ bool rzc_can_gemm(const rzc_program *p, const rzc_product *product) {
            product->factor == 1.0f && product->cap == 0 && p->half != 0;
 }
 
-rz_status rzc_make_half(rzc_program *p, rz_cu_ptr x, rz_cu_ptr up, uint32_t n_rows, uint32_t cols, bool is_bf16, uint32_t value) {
-    const uint64_t key = (uint64_t)value << 1 | is_bf16;
+rz_status rzc_make_half(rzc_program *p, rzc_half *half, uint32_t value) {
+    const uint64_t key = (uint64_t)value << 1 | half->is_bf16;
     if (value != 0 && p->half_key == key) return RZ_OK;
     p->half_key = key;
-    rzc_half half = {.x = x, .up = up, .y = p->half, .x_scale = p->half_scale, .n_rows = n_rows, .cols = cols,
-                     .is_bf16 = is_bf16};
-    const rzc_shape shape = {.x = n_rows, .threads = 256, .chained = true};
-    return rzc_launch(p->engine, p->engine->stream, RZC_K_half_k, shape, &half);
+    half->y = p->half;
+    half->x_scale = p->half_scale;
+    const rzc_shape shape = {.x = half->n_rows, .threads = 256, .chained = true};
+    return rzc_launch(p->engine, p->engine->stream, RZC_K_half_k, shape, half);
 }
 
 rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t value) {
@@ -72,7 +72,8 @@ rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t 
     const rzc_matrix *w = &product->w;
     const uint32_t type = kind_of(w->format), bn = width_of(e, w->rows, product->n_rows);
     const kind *k = &kinds[type];
-    rz_status status = rzc_make_half(p, product->x, 0, product->n_rows, w->cols, w->format == RZC_R_BF16, value);
+    rzc_half half = {.x = product->x, .n_rows = product->n_rows, .cols = w->cols, .is_bf16 = w->format == RZC_R_BF16};
+    rz_status status = rzc_make_half(p, &half, value);
     if (status != RZ_OK) return status;
     rzc_gemm a = {.y = product->y, .bias = product->bias, .add = product->add, .x_scale = p->half_scale,
                   .m = product->n_rows, .n = w->rows, .k_tiles = w->cols / 256,
@@ -92,6 +93,7 @@ rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t 
 rz_status rzc_product_any(rzc_program *p, const rz_tensor *w, const rzc_product *product, uint32_t value) {
     const bool plain = product->ids != 0 || product->head_rows > 0 || rzc_is_fixed(p);
     if (!plain && rzc_can_gemv(p, w, product->n_rows)) return rzc_product_few(p, product);
+    if (!plain && rzc_can_prefill(p, product)) return rzc_prefill_product(p, product, value);
     if (!plain && rzc_can_gemm(p, product)) return rzc_product_many(p, product, value);
     const bool single = product->ids != 0 || product->n_rows == 1;
     rzc_product own = *product;

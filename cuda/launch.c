@@ -1,15 +1,16 @@
 /* launch.c - one launcher an op: operands become the parameters of a kernel. */
-#include "fusion.h"
+#include "prefill.h"
 
 /* An op about to be queued. */
 typedef struct call {
     rzc_program *p;
     const rz_op *op;
     uint32_t rows; /* of in0, of out0 for ops without inputs */
+    rz_cu_ptr to;  /* in place of the memory of out0; 0 = there */
 } call;
 
 static rz_cu_ptr in(const call *c, uint32_t k) { return c->op->in[k] ? rzc_value(c->p, c->op->in[k]) : 0; }
-static rz_cu_ptr out(const call *c, uint32_t k) { return rzc_value(c->p, c->op->out[k]); }
+static rz_cu_ptr out(const call *c, uint32_t k) { return c->to ? c->to : rzc_value(c->p, c->op->out[k]); }
 static uint32_t cols_of(const call *c, uint32_t value) { return c->p->ir->values[value - 1].cols; }
 static const rz_tensor *weight(const call *c, uint32_t k) { return &c->p->tensors[c->op->w[k] - 1]; }
 static rz_cu_ptr vector(const call *c, uint32_t k) { return c->op->w[k] ? (uintptr_t)weight(c, k)->data : 0; }
@@ -86,6 +87,7 @@ static rz_status attention(const call *c) {
                        .n_rows = c->rows, .group = op->n[0], .layer = op->n[1], .n_heads = op->n[2],
                        .n_kv_heads = op->n[3], .k_cols = op->n[4], .v_cols = op->n[5], .cached = op->n[6] == 0,
                        .window = op->n[7], .scale = op->f[0], .cap = op->f[1]};
+    if (program->row_class != 0 && rzc_can_attend_prompt(program, &p)) return rzc_attend_prompt(program, &p);
     if (is_usual(c) && program->row_class != 0 && p.sinks == 0) {
         const uint32_t n_seqs = program->n_rows[RZ_ROWS_S], tiles = c->rows / 64 + n_seqs; /* at most */
         return launch(c, p.k_cols == 64 ? RZC_K_flash_64 : RZC_K_flash_128,
@@ -95,12 +97,37 @@ static rz_status attention(const call *c) {
         const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads), blocks = p.n_heads / heads;
         const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * c->rows);
         p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
-        const uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
+        uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
+        const rzc_placing *placing = &program->placing;
+        if (placing->rope != NULL && placing->rope->out[0] == op->in[0]) {
+            p.q = placing->q, p.k = placing->k, p.v = placing->v;
+            p.q_norm = placing->q_norm, p.k_norm = placing->k_norm, p.eps = placing->eps;
+            p.angles = rzc_angles_of(program, placing->rope), p.adjacent = placing->rope->n[2] == 1;
+            kernel += RZC_K_placed_64_1 - RZC_K_attention_64_1;
+            program->placing.rope = NULL;
+        }
         return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 128}, &p);
     }
     const uint32_t shared_bytes = (p.k_cols + p.v_cols + 128) * 4;
     return launch(c, RZC_K_attention_k,
                   (rzc_shape){.x = p.n_heads, .y = c->rows, .threads = 128, .shared_bytes = shared_bytes}, &p);
+}
+
+static rz_status elementwise(const call *c);
+
+bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write) {
+    const rz_lowering *l = &p->lowering[p->row_class];
+    const uint32_t q = rope->out[0], user = l->value_user[q - 1];
+    if (p->n_rows[RZ_ROWS_S] != p->n_rows[RZ_ROWS_T] || user == RZ_NO_OP || !rz_value_private(l, q)) return false;
+    const rz_op *op = &p->ir->ops[user];
+    const call c = {.p = (rzc_program *)p, .op = op};
+    return op->code == RZ_OP_ATTENTION && op->in[0] == q && op->n[0] == kv_write->n[0] && op->n[1] == kv_write->n[1] &&
+           is_usual(&c) && rope->n[0] == op->n[4] && rope->n[1] == op->n[4];
+}
+
+rz_status rzc_run_op_to(rzc_program *p, const rz_op *op, rz_cu_ptr to, uint32_t n_rows) {
+    const call c = {.p = p, .op = op, .rows = n_rows, .to = to};
+    return op->code == RZ_OP_GLU ? elementwise(&c) : norm(&c);
 }
 
 static rz_status elementwise(const call *c) {
@@ -159,6 +186,7 @@ static_assert(sizeof launchers / sizeof launchers[0] == 1 RZ_OPS(COUNT), "an op 
 #undef COUNT
 
 rz_status rzc_run(rzc_program *p, const rz_launch *l) {
+    if (l->pattern > RZC_RESIDUAL + 1) return rzc_prefill_fusion(p, l);
     if (l->pattern != 0) return rzc_run_fusion(p, l);
     const rz_op *op = &p->ir->ops[l->ops[0]];
     const call c = {.p = p, .op = op, .rows = p->n_rows[p->ir->values[(op->in[0] ? op->in[0] : op->out[0]) - 1].rows]};

@@ -22,6 +22,15 @@ alignas(64) static const unsigned char gemm_code[] = {
 alignas(64) static const unsigned char flash_code[] = {
 #embed "flash.fatbin"
 };
+alignas(64) static const unsigned char prefill_product_code[] = {
+#embed "prefill_product.fatbin"
+};
+alignas(64) static const unsigned char prefill_wgmma_code[] = {
+#embed "prefill_wgmma.fatbin"
+};
+alignas(64) static const unsigned char prompt_attention_code[] = {
+#embed "prompt_attention.fatbin"
+};
 
 const void *rzc_fatbin(rzc_module module) {
     static const void *const code[] = {

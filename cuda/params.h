@@ -107,9 +107,11 @@ typedef struct rzc_gemm {
 typedef struct rzc_half {
     RZC_PTR(const float) x;
     RZC_PTR(const float) up; /* NULL, or: silu(x) * up */
+    RZC_PTR(const float) norm; /* NULL, or: RMSNorm with these weights */
     RZC_PTR(uint16_t) y;
     RZC_PTR(float) x_scale;
-    uint32_t n_rows, cols, is_bf16, reserved;
+    uint32_t n_rows, cols, is_bf16;
+    float eps;
 } rzc_half;
 
 /* Head norm, RoPE and kvWrite of few rows. */
@@ -210,8 +212,12 @@ typedef struct rzc_attention {
     RZC_PTR(const float) sinks;
     RZC_PTR(float) parts; /* split attention: [row][head][split][v_cols + 2] */
     RZC_PTR(uint32_t) arrivals;
-    uint32_t n_rows, group, layer, n_heads, n_kv_heads, k_cols, v_cols, cached, window, n_splits;
-    float scale, cap;
+    /* `placed` kernels: q, k and v are as the products gave them, one row a sequence; norm, RoPE and kvWrite happen here. */
+    RZC_PTR(const float) q_norm;
+    RZC_PTR(const float) k_norm;
+    RZC_PTR(const float) angles;
+    uint32_t n_rows, group, layer, n_heads, n_kv_heads, k_cols, v_cols, cached, window, n_splits, adjacent;
+    float scale, cap, eps;
 } rzc_attention;
 
 typedef struct rzc_elementwise {

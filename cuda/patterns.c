@@ -121,11 +121,66 @@ static bool match_residual(const rz_lowering *l, uint32_t anchor, rzc_fusion *f)
     return true;
 }
 
+/* Matmuls of one input with weights of one format, records: up to three, `anchor` the first. */
+static bool match_matmuls(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    memset(f, 0xff, sizeof *f);
+    const rz_op *first = op_at(l, anchor);
+    if (first->code != RZ_OP_MATMUL || family(l, anchor) == 0) return false;
+    const rzc_format format = rzc_format_of(&l->ir->weights[first->w[0] - 1]);
+    const uint32_t end = anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
+    f->n_mats = 0;
+    for (uint32_t i = anchor; i < end && f->n_mats < 3; i++) {
+        const rz_op *op = op_at(l, i);
+        if (op->code != RZ_OP_MATMUL || op->in[0] != first->in[0]) continue;
+        if (rzc_format_of(&l->ir->weights[op->w[0] - 1]) == format) f->mats[f->n_mats++] = i;
+    }
+    return f->n_mats > 1;
+}
+
+static bool match_many_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    if (!match_matmuls(l, anchor, f) || f->n_mats != 2) return false;
+    const uint32_t a = op_at(l, f->mats[0])->out[0], b = op_at(l, f->mats[1])->out[0];
+    f->glu = only_user(l, a);
+    if (f->glu == RZ_NO_OP || f->glu != only_user(l, b)) return false;
+    const rz_op *glu = op_at(l, f->glu);
+    if (glu->code != RZ_OP_GLU || glu->n[0] > 1 || cols_of(l, a) != cols_of(l, b)) return false;
+    if (glu->in[0] == b) {
+        const uint32_t first = f->mats[0];
+        f->mats[0] = f->mats[1], f->mats[1] = first;
+    }
+    return true;
+}
+
+static bool match_norm_half(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    const uint32_t value = op_at(l, anchor)->out[0];
+    if (!is_row_norm(l, anchor)) return false;
+    const uint32_t uses = l->value_uses[value - 1];
+    return uses >= 1 && uses <= 3 && norm_and_matmuls(l, anchor, uses, f);
+}
+
+static bool match_glu_half(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    const rz_op *op = op_at(l, anchor);
+    if (op->code != RZ_OP_GLU || op->n[0] != 0) return false;
+    const uint32_t user = only_user(l, op->out[0]);
+    if (user == RZ_NO_OP) return false;
+    if (!match_residual(l, user, f)) {
+        memset(f, 0xff, sizeof *f);
+        if (op_at(l, user)->code != RZ_OP_MATMUL || family(l, user) == 0) return false;
+        f->n_mats = 1, f->mats[0] = user;
+    }
+    f->glu = anchor;
+    return true;
+}
+
 bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f) {
     switch (pattern) {
     case RZC_HEADS: return match_heads(l, anchor, f);
     case RZC_GLU: return match_glu(l, anchor, f);
     case RZC_RESIDUAL: return match_residual(l, anchor, f);
+    case RZC_NORM_HALF: return match_norm_half(l, anchor, f);
+    case RZC_GLU_HALF: return match_glu_half(l, anchor, f);
+    case RZC_MANY_GLU: return match_many_glu(l, anchor, f);
+    case RZC_MANY_MATMULS: return match_matmuls(l, anchor, f);
     }
     return false;
 }
@@ -155,11 +210,28 @@ static uint32_t show_glu(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_
 static uint32_t show_residual(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
     return show(l, RZC_RESIDUAL, anchor, ops);
 }
+static uint32_t show_many_glu(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_MANY_GLU, anchor, ops);
+}
+static uint32_t show_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_MANY_MATMULS, anchor, ops);
+}
+
+static uint32_t show_norm_half(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_NORM_HALF, anchor, ops);
+}
+static uint32_t show_glu_half(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_GLU_HALF, anchor, ops);
+}
 
 /* Class 0 is that of few rows, class 1 of more. */
 const rz_pattern rzc_patterns[] = {
     {.name = "heads", .class_mask = 1, .match = show_heads},
     {.name = "glu", .class_mask = 1, .match = show_glu},
     {.name = "matmul add", .class_mask = 3, .match = show_residual},
+    {.name = "norm matmuls", .class_mask = 2, .match = show_norm_half},
+    {.name = "glu matmul", .class_mask = 2, .match = show_glu_half},
+    {.name = "glu, many", .class_mask = 2, .match = show_many_glu},
+    {.name = "matmuls, many", .class_mask = 2, .match = show_matmuls},
 };
 const uint32_t rzc_n_patterns = sizeof rzc_patterns / sizeof rzc_patterns[0];

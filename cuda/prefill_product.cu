@@ -4,59 +4,76 @@
 #include "prefill.cuh"
 
 // A row of activations as 16 bit. Half precision: scaled by a power of two so that the largest is in [2^14, 2^15).
-// row_scale undoes that and WEIGHT_SCALE. grid: n_rows; block: 128
+// row_scale undoes that and WEIGHT_SCALE. A thread has groups of 16 columns, the first two in registers.
+// grid: n_rows; block: 256 or 512
+__device__ __forceinline__ void load_group(const rzc_prefill_x &p, const float *x, u32 i, float (&v)[16]) {
+    const u32 k = i * 16;
+    if ((p.cols & 15) == 0 && (p.ldx & 3) == 0 && k < p.cols) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float4 q = *(const float4 *)(x + k + 4 * j);
+            v[4 * j] = q.x, v[4 * j + 1] = q.y, v[4 * j + 2] = q.z, v[4 * j + 3] = q.w;
+        }
+    } else {
+#pragma unroll
+        for (int j = 0; j < 16; j++) v[j] = k + j < p.cols ? x[k + j] : 0.f;
+    }
+}
+template <bool BF> __device__ __forceinline__ void store_group(const rzc_prefill_x &p, u32 t, u32 i, const float (&v)[16], float scale) {
+    u8 *row = p.tiles + ((u64)(i / 4) * p.rows_pad + t) * 128;
+#pragma unroll
+    for (u32 u = 0; u < 2; u++) {
+        u32 w[4];
+#pragma unroll
+        for (int q = 0; q < 4; q++) w[q] = pack16<BF>(v[4 * q + 2 * u] * scale, v[4 * q + 2 * u + 1] * scale);
+        *(uint4 *)(row + ((((i % 4) * 2 + u) ^ (t & 7)) << 4)) = make_uint4(w[0], w[1], w[2], w[3]);
+    }
+}
+__device__ __forceinline__ float largest_of(const float (&v)[16]) {
+    float m = 0;
+#pragma unroll
+    for (int j = 0; j < 16; j++) m = fmaxf(m, fabsf(v[j]));
+    return m;
+}
 template <bool BF> __device__ __forceinline__ void to_tiles(const rzc_prefill_x &p) {
-    __shared__ float largest[4];
+    __shared__ float largest[16];
     dependents();
     predecessors();
-    const u32 t = blockIdx.x, tid = threadIdx.x, chunks = (p.cols + 63) / 64;
+    const u32 t = blockIdx.x, tid = threadIdx.x, n = blockDim.x, groups = (p.cols + 63) / 64 * 4;
     const float *x = p.x + (u64)t * p.ldx;
-    const bool whole = (p.cols & 15) == 0 && (p.ldx & 3) == 0;
-    float scale = 1.f, undo = 1.f;
+    float v[2][16] = {}, scale = 1.f, undo = 1.f;
+#pragma unroll
+    for (u32 g = 0; g < 2; g++) {
+        if (tid + g * n < groups) load_group(p, x, tid + g * n, v[g]);
+    }
     if constexpr (!BF) {
-        float m = 0;
-        if (whole) {
-            for (u32 k = tid * 4; k < p.cols; k += 512) {
-                const float4 v = *(const float4 *)(x + k);
-                m = fmaxf(fmaxf(fmaxf(m, fabsf(v.x)), fmaxf(fabsf(v.y), fabsf(v.z))), fabsf(v.w));
-            }
-        } else {
-            for (u32 k = tid; k < p.cols; k += 128) m = fmaxf(m, fabsf(x[k]));
+        float m = fmaxf(largest_of(v[0]), largest_of(v[1]));
+        for (u32 i = tid + 2 * n; i < groups; i += n) {
+            float more[16];
+            load_group(p, x, i, more);
+            m = fmaxf(m, largest_of(more));
         }
         for (int o = 16; o; o >>= 1) m = fmaxf(m, __shfl_xor_sync(~0u, m, o));
         if (tid % 32 == 0) largest[tid / 32] = m;
         __syncthreads();
-        m = fmaxf(fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3]));
+        for (u32 i = 0; i < n / 32; i++) m = fmaxf(m, largest[i]);
         const int e = min(max((int)(__float_as_uint(m) >> 23) - 127, -100), 127); // infinity stays: so does NaN
         scale = __uint_as_float((u32)(127 + min(14 - e, 120)) << 23);
         undo = __uint_as_float((u32)(127 - min(14 - e, 120)) << 23) / WEIGHT_SCALE;
     }
     if (tid == 0) p.row_scale[t] = undo;
-    for (u32 i = tid; i < chunks * 4; i += 128) { // 16 columns: two units
-        float v[16];
-        const u32 k = i * 16;
-        if (whole && k < p.cols) {
 #pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const float4 q = *(const float4 *)(x + k + 4 * j);
-                v[4 * j] = q.x, v[4 * j + 1] = q.y, v[4 * j + 2] = q.z, v[4 * j + 3] = q.w;
-            }
-        } else {
-#pragma unroll
-            for (int j = 0; j < 16; j++) v[j] = k + j < p.cols ? x[k + j] : 0.f;
-        }
-        u8 *row = p.tiles + ((u64)(i / 4) * p.rows_pad + t) * 128;
-#pragma unroll
-        for (u32 u = 0; u < 2; u++) {
-            u32 w[4];
-#pragma unroll
-            for (int q = 0; q < 4; q++) w[q] = pack16<BF>(v[4 * q + 2 * u] * scale, v[4 * q + 2 * u + 1] * scale);
-            *(uint4 *)(row + ((((i % 4) * 2 + u) ^ (t & 7)) << 4)) = make_uint4(w[0], w[1], w[2], w[3]);
-        }
+    for (u32 g = 0; g < 2; g++) {
+        if (tid + g * n < groups) store_group<BF>(p, t, tid + g * n, v[g], scale);
+    }
+    for (u32 i = tid + 2 * n; i < groups; i += n) {
+        float more[16];
+        load_group(p, x, i, more);
+        store_group<BF>(p, t, i, more, scale);
     }
 }
-extern "C" __global__ void __launch_bounds__(128) rzc_prefill_x_f16(const rzc_prefill_x p) { to_tiles<false>(p); }
-extern "C" __global__ void __launch_bounds__(128) rzc_prefill_x_bf16(const rzc_prefill_x p) { to_tiles<true>(p); }
+extern "C" __global__ void __launch_bounds__(512) rzc_prefill_x_f16(const rzc_prefill_x p) { to_tiles<false>(p); }
+extern "C" __global__ void __launch_bounds__(512) rzc_prefill_x_bf16(const rzc_prefill_x p) { to_tiles<true>(p); }
 
 // A tile of 128 outputs x 128 token rows, 64 columns a stage: two stages of activations (cp.async), two of weights.
 // Eight warps, 4 along the outputs (32 each) x 2 along the rows (64 each). With a GLU a tile is 64 outputs: every 16
@@ -157,4 +174,5 @@ template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
     extern "C" __global__ void __launch_bounds__(256, 2) rzc_prefill_##f(const __grid_constant__ rzc_prefill p) {     \
         product<RZC_##f>(p);                                                                                          \
     }
-RZC_FORMATS(KERNEL)
+KERNEL(F16) KERNEL(BF16) KERNEL(Q4_0) KERNEL(Q4_1) KERNEL(Q5_0) KERNEL(Q5_1) KERNEL(Q8_0) KERNEL(Q2_K) KERNEL(Q3_K)
+KERNEL(Q4_K) KERNEL(Q5_K) KERNEL(Q6_K) KERNEL(IQ4_NL) KERNEL(IQ4_XS) KERNEL(R_Q4_K) KERNEL(R_Q6_K) KERNEL(R_Q8_0) KERNEL(R_BF16)

@@ -130,7 +130,7 @@ template <int F, int BN> struct Layout {
     static constexpr int PART = F == RZC_R_BF16 ? 2 : 4;                     // chunks of 64 columns in a slot
     static constexpr int RECORD = F == RZC_R_BF16 ? 4096 : record_bytes(F);  // of a record in a slot
     static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : F == RZC_R_Q6_K || F == RZC_R_Q8_0 ? 2 : 3;
-    static constexpr int FREE = 232448 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
+    static constexpr int FREE = 231424 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
     static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * X;
     static_assert(STAGES >= 4 && SLOT % 128 == 0);
 };
@@ -301,7 +301,7 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
     }
 #endif
 }
-// grid: SMs; block: 384; shared: rzc_prefill_shared
+// grid: SMs; block: 384; shared: Layout::BYTES
 #define KERNEL(f, bn)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(384, 1) rzc_wgmma_##f##_##bn(const __grid_constant__ rzc_prefill p) { \
         product<RZC_##f, bn>(p);                                                                                      \

@@ -1,5 +1,5 @@
 /* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps, reading, sampling. */
-#include "fusion.h"
+#include "prefill.h"
 #include "op_rules.h"
 #include "sample.h"
 #include <math.h>
@@ -107,10 +107,12 @@ static uint64_t place_all(rzc_program *p) {
     p->argmax_parts = at, at += aligned(selected * 16 * RZC_ARGMAX_PARTS);
     p->argmax_arrivals = at, at += aligned(selected * 4);
     p->heads = at, at += aligned(heads_needs(p));
+    p->tiles = at, at += aligned(rzc_prefill_bytes(p));
     const uint64_t half_cols = half_needs(p);
     if (half_cols > 0) {
         p->half = at, at += aligned(half_cols * 2 * p->options.max_tokens);
         p->half_scale = at, at += aligned(p->options.max_tokens * 4ull);
+        p->few = at, at += aligned(half_cols * 4 * RZC_FEW_ROWS);
     }
     for (uint32_t k = 0; k < p->n_angles; k++) {
         p->angles[k].at = at, at += aligned((uint64_t)RZC_FEW_ROWS * p->angles[k].n_pairs * 8);
@@ -151,6 +153,7 @@ void rzc_program_close(void *program) {
     for (uint32_t i = 0; i <= RZC_FEW_ROWS; i++) {
         if (p->graphs[i].exec != NULL) e->cu->graph_exec_destroy(p->graphs[i].exec);
     }
+    rzc_profile_close(p);
     if (p->pinned != NULL) e->cu->host_release(p->pinned);
     if (p->memory != 0) rzc_free(e, RZ_MEMORY_PLAN, p->device_bytes, p->memory);
     if (current) rzc_leave(e);
@@ -176,7 +179,9 @@ static rz_status prepare(rzc_program *p, rz_plan_info *info) {
     p->device_bytes = place_all(p);
     p->pinned_bytes = pinned_needs(p);
     info->scratch_bytes = p->device_bytes;
-    return p->tensors != NULL ? take_memory(p) : RZ_OK;
+    if (p->tensors == NULL) return RZ_OK;
+    const rz_status status = rzc_profile_open(p);
+    return status == RZ_OK ? take_memory(p) : status;
 }
 
 int32_t rzc_program_open(void *engine, const rz_plan_ir *ir, const rz_tensor *tensors, const rz_plan_options *options,
@@ -201,13 +206,6 @@ uint32_t rzc_program_listing(void *program, uint32_t row_class, uint8_t *out, ui
     return rz_lowering_listing(&((rzc_program *)program)->lowering[row_class < RZC_CLASSES ? row_class : 0], out, cap);
 }
 
-uint32_t rzc_program_profile(void *program, rz_brick *out, uint32_t cap_bricks) {
-    (void)program;
-    (void)out;
-    (void)cap_bricks;
-    return 0;
-}
-
 /* ---- the batch goes to the device ------------------------------------------------------------------------------ */
 
 static uint32_t kv_row_bytes(uint32_t dtype, uint32_t cols) {
@@ -230,6 +228,15 @@ static void fill_groups(const rz_step *step, rzc_head *head) {
         };
     }
 }
+
+/* Few rows that are all selected: every launch is the same from step to step, so it is captured once. */
+static bool is_repeated(const rzc_program *p) {
+    return p->row_class == 0 && p->n_rows[RZ_ROWS_T] == p->n_rows[RZ_ROWS_R] &&
+           p->n_rows[RZ_ROWS_S] == p->n_rows[RZ_ROWS_T] && (p->options.flags & RZ_PLAN_PROFILE) == 0;
+}
+
+/* Bytes of the batch that a graph uploads: the fixed part and page tables of 2,048 entries. */
+static uint64_t graph_bytes(const rzc_program *p) { return p->pages_at + 8192; }
 
 /* Copies the step's arrays into pinned memory, where the device's sections are, and queues the upload. */
 static rz_status upload(rzc_program *p, const rz_step *step) {
@@ -265,6 +272,7 @@ static rz_status upload(rzc_program *p, const rz_step *step) {
             e, e->cu->to_device_async(head->pages, b->pages, h->n_pages * 4ull, e->stream), "upload of page tables");
         if (status != RZ_OK) return status;
     }
+    if (is_repeated(p) && inlined && bytes <= graph_bytes(p)) return RZ_OK; /* the graph uploads it */
     return rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, bytes, e->stream), "upload of a batch");
 }
 
@@ -286,6 +294,8 @@ static rz_status run_all(rzc_program *p, const rz_step *step) {
     const rz_lowering *l = &p->lowering[p->row_class];
     const rz_status first = queue_angles(p);
     if (first != RZ_OK) return first;
+    p->placing.rope = NULL;
+    rzc_profile_mark(p, 0);
     for (uint32_t i = 0; i < l->n_launches; i++) {
         if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
             p->engine->cu->stream_wait(p->engine->stream);
@@ -293,6 +303,7 @@ static rz_status run_all(rzc_program *p, const rz_step *step) {
         }
         const rz_status status = rzc_run(p, &l->launches[i]);
         if (status != RZ_OK) return status;
+        rzc_profile_mark(p, i + 1);
     }
     return RZ_OK;
 }
@@ -307,10 +318,16 @@ static uint64_t cache_key(const rz_step *step) {
     return key;
 }
 
-/* Few rows that are all selected: every launch is the same from step to step, so it is captured once. */
-static bool is_repeated(const rzc_program *p) {
-    return p->row_class == 0 && p->n_rows[RZ_ROWS_T] == p->n_rows[RZ_ROWS_R] &&
-           p->n_rows[RZ_ROWS_S] == p->n_rows[RZ_ROWS_T] && (p->options.flags & RZ_PLAN_PROFILE) == 0;
+static rz_status queue_argmax(rzc_program *p) {
+    rzc_engine *e = p->engine;
+    const uint32_t n_rows = p->n_rows[RZ_ROWS_R];
+    rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = n_rows,
+                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals,
+                         .vocab = p->ir->header->vocab_size, .n_parts = RZC_ARGMAX_PARTS};
+    const rzc_shape shape = {.x = RZC_ARGMAX_PARTS, .y = n_rows, .threads = 256, .chained = true};
+    const rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
+    if (status != RZ_OK) return status;
+    return rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, n_rows * 16ull, e->stream), "samples");
 }
 
 static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
@@ -318,7 +335,9 @@ static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
     void *graph = NULL;
     rz_status status = rzc_check(e, e->cu->capture_begin(e->stream, 1), "cuStreamBeginCapture");
     if (status != RZ_OK) return status;
-    status = run_all(p, step);
+    status = rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, graph_bytes(p), e->stream), "upload of a batch");
+    if (status == RZ_OK) status = run_all(p, step);
+    if (status == RZ_OK && p->ir->logits_value != 0) status = queue_argmax(p);
     const rz_cu_result ended = e->cu->capture_end(e->stream, &graph);
     if (status == RZ_OK) status = rzc_check(e, ended, "cuStreamEndCapture");
     if (status == RZ_OK) status = rzc_check(e, e->cu->graph_instantiate(exec, graph, 0), "cuGraphInstantiate");
@@ -339,6 +358,7 @@ static rz_status run_repeated(rzc_program *p, const rz_step *step) {
         if (status != RZ_OK) return status;
         p->graphs[n].key = key;
     }
+    p->argmax_queued = p->ir->logits_value != 0;
     return rzc_check(e, e->cu->graph_launch(p->graphs[n].exec, e->stream), "cuGraphLaunch");
 }
 
@@ -349,7 +369,9 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     rz_status status = rzc_enter(e);
     if (status != RZ_OK) return status;
     p->step = step;
+    p->tiles_value = 0;
     p->half_key = 0;
+    p->argmax_queued = false;
     p->row_class = h->n_tokens <= RZC_FEW_ROWS ? 0 : 1;
     p->n_rows[RZ_ROWS_T] = h->n_tokens;
     p->n_rows[RZ_ROWS_R] = step->batch->n_rows;
@@ -358,7 +380,10 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     status = upload(p, step);
     if (status == RZ_OK) status = is_repeated(p) ? run_repeated(p, step) : run_all(p, step);
     const bool samples = h->n_outs > 0 && p->ir->logits_value != 0; /* the core then calls rzc_sample, which waits */
-    if (status == RZ_OK && !samples) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
+    if (status == RZ_OK && (!samples || p->events != NULL)) {
+        status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
+        if (status == RZ_OK) rzc_profile_add(p);
+    }
     rzc_leave(e);
     return status;
 }
@@ -422,14 +447,7 @@ static rz_status sample_all(rzc_program *p, const rz_step *step, const uint32_t 
                             rz_result_top *tops) {
     rzc_engine *e = p->engine;
     const rz_batch *b = step->batch;
-    rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = b->n_rows,
-                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals,
-                         .vocab = p->ir->header->vocab_size, .n_parts = RZC_ARGMAX_PARTS};
-    const rzc_shape shape = {.x = RZC_ARGMAX_PARTS, .y = b->n_rows, .threads = 256, .chained = true};
-    rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
-    if (status == RZ_OK) {
-        status = rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, b->n_rows * 16ull, e->stream), "samples");
-    }
+    rz_status status = p->argmax_queued ? RZ_OK : queue_argmax(p);
     if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
     for (uint32_t i = 0; i < b->header->n_outs && status == RZ_OK; i++) {
         if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {

@@ -161,7 +161,7 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
 }
 // grid: (n_rows / (16 W / group) + n_seqs, n_kv_heads); block: 32 W; shared: 512 D bytes
 #define KERNEL(d, w, blocks)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(w * 32, blocks) rzc_prompt_attention_##d##_##w(const rzc_attention p) { \
+    extern "C" __global__ void __launch_bounds__(w * 32, blocks) rzc_prompt_attention_##d(const rzc_attention p) { \
         attend<d, w>(p);                                                                                              \
     }
-KERNEL(64, 4, 4) KERNEL(64, 8, 2) KERNEL(128, 4, 3) KERNEL(128, 8, 1) KERNEL(128, 12, 1)
+KERNEL(64, 4, 3) KERNEL(128, 8, 1)

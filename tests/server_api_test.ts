@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { createHandler } from "../src/server/mod.ts";
 import { VERSION } from "../src/server/version.ts";
-import { ask, events, GREEDY, NAME, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
+import { ask, closeTinyModel, events, GREEDY, NAME, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
 import { inRoot, leakCheck, test } from "./support.ts";
 
 const CHAT = "/v1/chat/completions", TEXT = "/v1/completions";
@@ -222,6 +222,6 @@ test("server: a model that is not loaded yet, or does not know how to chat", asy
   assertEquals([refused.headers.get("retry-after"), refused.headers.get("retry-after-ms")], ["1", "1000"]);
 });
 
-test("the model is closed", async () => await (await tinyModel()).close());
+test("the model is closed", closeTinyModel);
 
 leakCheck();

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { HOSTILE, type HostileCase } from "./server_hostile_cases.ts";
-import { ask, NAME, post, QUESTION, read, tinyHandler, tinyModel } from "./server_support.ts";
+import { ask, closeTinyModel, NAME, post, QUESTION, read, tinyHandler } from "./server_support.ts";
 import { leakCheck, test } from "./support.ts";
 
 const CHAT = "/v1/chat/completions";
@@ -57,6 +57,46 @@ test("server: bytes that are no UTF-8, and a body that stops in the middle", asy
   assert(nSent < 10 << 20, `${nSent} bytes were read`);
 });
 
+test("server: depth is counted right wherever a body is cut", async () => {
+  const handler = await tinyHandler({ limits: { jsonDepth: 3 } });
+  const encoder = new TextEncoder();
+  const code = async (text: string, cut: number): Promise<string> => {
+    const bytes = encoder.encode(text);
+    const parts = [bytes.subarray(0, cut), bytes.subarray(cut)].filter(({ length }) => length > 0);
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        const part = parts.shift();
+        if (part === undefined) controller.close();
+        else controller.enqueue(part);
+      },
+    });
+    const headers = { "content-type": "application/json" };
+    const init = { method: "POST", headers, body, duplex: "half" } as RequestInit;
+    return (await read(await handler(new Request(`http://localhost${CHAT}`, init)))).json.error.code;
+  };
+  const deep = [
+    String.raw`{"\\\\":"\\","b":{"c":[[1]]}}`,
+    String.raw`{"a\"[":[{"é":{}}],"b":[[[]]]}`,
+    `["",[[[]]]]`,
+  ];
+  const shallow = [
+    String.raw`{"a":"[[[[{{{{","b":"\"[[[[","c":"\\\"[[[["}`,
+    String.raw`{"\\":[[1]],"d":"]]]]","é[[[":"\u005b"}`,
+    `{"a":[{}],"b":[{}],"c":[[]]}`,
+  ];
+  for (const text of [...deep, ...shallow]) JSON.parse(text);
+  for (const text of deep) {
+    for (let cut = 0; cut <= encoder.encode(text).length; cut++) {
+      assertEquals(await code(text, cut), "json_too_deep", `${text} cut at ${cut}`);
+    }
+  }
+  for (const text of shallow) {
+    for (let cut = 0; cut <= encoder.encode(text).length; cut++) {
+      assertEquals(await code(text, cut), "missing_required_parameter", `${text} cut at ${cut}`);
+    }
+  }
+});
+
 test("server: API keys, as Bearer and as x-api-key; probes need none", async () => {
   const handler = await tinyHandler({ apiKeys: ["first-key", "second-key"] });
   const status = async (headers: Record<string, string>, path = "/v1/models"): Promise<number> =>
@@ -95,6 +135,6 @@ test("server: under another name than the allowed nobody is answered", async () 
   assertEquals(preflight.headers.get("access-control-allow-origin"), null);
 });
 
-test("the model is closed", async () => await (await tinyModel()).close());
+test("the model is closed", closeTinyModel);
 
 leakCheck();

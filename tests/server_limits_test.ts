@@ -2,7 +2,18 @@ import { assert, assertEquals } from "@std/assert";
 import type { Generation, GenerationPart, GenerationResult } from "../src/mod.ts";
 import { RealizarError } from "../src/errors.ts";
 import type { Handler, ServedModel } from "../src/server/mod.ts";
-import { ask, events, GREEDY, NAME, post, QUESTION, read, tinyHandler, tinyModel } from "./server_support.ts";
+import {
+  ask,
+  closeTinyModel,
+  events,
+  GREEDY,
+  NAME,
+  post,
+  QUESTION,
+  read,
+  tinyHandler,
+  tinyModel,
+} from "./server_support.ts";
 import { leakCheck, test } from "./support.ts";
 
 const CHAT = "/v1/chat/completions";
@@ -242,6 +253,6 @@ test("server: metrics count what was asked and made, and nothing else", async ()
   assert(text.split("\n").every((line) => line === "" || /^(# (HELP|TYPE) \S+ .+|\S+(\{.*\})? [\d.e+-]+)$/.test(line)));
 });
 
-test("the model is closed", async () => await (await tinyModel()).close());
+test("the model is closed", closeTinyModel);
 
 leakCheck();

@@ -1,7 +1,7 @@
 /** The `openai` package against the handler, through its `fetch` option: no port, no socket. */
 import { existsSync } from "node:fs";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { GREEDY, NAME, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
+import { closeTinyModel, GREEDY, NAME, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
 import { inRoot, leakCheck, test, testUnless } from "./support.ts";
 
 /** The part of the client that is used: its own types would have to be installed. */
@@ -130,6 +130,6 @@ testUnless(missing, "openai: mistakes become the client's own errors, with the f
   }, { apiKey: "wrong" });
 });
 
-test("the model is closed", async () => await (await tinyModel()).close());
+test("the model is closed", closeTinyModel);
 
 leakCheck();

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { RealizarError } from "../src/errors.ts";
 import { runtime } from "../src/platform/env.ts";
 import { type RunningServer, serve } from "../src/server/mod.ts";
-import { events, GREEDY, NAME, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
+import { closeTinyModel, events, GREEDY, NAME, QUESTION, tinyHandler } from "./server_support.ts";
 import { inRoot, leakCheck, tempFolder, test } from "./support.ts";
 import { tinyGguf } from "./tiny_gguf.ts";
 
@@ -119,7 +119,7 @@ test("server on a port: shutdown lets a stream end, takes nothing new, and close
   await taken.shutdown();
 });
 
-test("the model is closed", async () => await (await tinyModel()).close());
+test("the model is closed", closeTinyModel);
 
 /** `realizar serve` as a process, with what it writes to stderr. */
 function start(args: string[]): { child: ChildProcess; log: () => string; ended: Promise<number | string> } {
@@ -150,6 +150,8 @@ test("realizar serve: listens, loads, answers with a key, drains at SIGTERM; log
     const url = /"url":"([^"]+)"/.exec(log())![1]!;
     await until("it is ready", async () => (await fetch(`${url}/readyz`)).status === 200);
     assertEquals((await send(url, body)).status, 401);
+    const rebound = await raw(url, "GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert(rebound.startsWith("HTTP/1.1 403 "), rebound);
     const headers = { ...json, authorization: "Bearer secret-key" };
     const stream = await send(url, { ...body, max_tokens: 300, stream: true }, { headers });
     process.kill(child.pid!, "SIGTERM");
@@ -184,6 +186,7 @@ test("realizar serve: a second signal cuts; wrong use is 2, a file that is no mo
   } finally {
     child.kill("SIGKILL");
   }
+  assertEquals(await start(["--help"]).ended, 0);
   for (const flags of [["--port", "99999"], ["--shutdown-timeout", "soon"], ["--nothing"]]) {
     assertEquals(await start([path, ...flags]).ended, 2, flags.join(" "));
   }

@@ -11,10 +11,16 @@ export const QUESTION = [{ role: "user", content: "the rain in the end" }] as co
 
 let loaded: Promise<Model> | undefined;
 
-/** The tiny model, one for the whole file; its last test closes it. */
+/** The tiny model, one for a whole file; its last test is {@linkcode closeTinyModel}. */
 export function tinyModel(): Promise<Model> {
   loaded ??= Model.load(tinyGguf({ seed: 3, contextLength: 2048 }), { device: "ref", maxSequences: 4 });
   return loaded;
+}
+
+/** Closes it; the next file, which Bun runs in the same process, gets another one. */
+export async function closeTinyModel(): Promise<void> {
+  await (await loaded)?.close();
+  loaded = undefined;
 }
 
 export async function tinyHandler(options: Partial<HandlerOptions> = {}): Promise<Handler> {

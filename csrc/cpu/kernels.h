@@ -24,7 +24,7 @@ typedef enum rz_cpu_layout {
 
 /* 32 columns of one row of activations in int8: x = scale * q, scale = max |x| / 127. Where that is too coarse for the
  * row (is_fine) there are 8 bits more: x = scale * (q + low / 256). A block with a NaN or an infinity has scale NaN.
- * Blocks of consecutive rows lie side by side: [cols / 32][rows]; so do their low bits, in an array of their own. [64] */
+ * Blocks of consecutive rows lie side by side: [cols / 32][rows]; so do their low bits, in another array. [64] */
 typedef struct rz_xq {
     int8_t q[32];
     float scale;
@@ -86,7 +86,7 @@ typedef struct rz_cpu_rows {
     void (*mul)(const float *a, const float *b, uint32_t n, float *y);
     void (*scale)(const float *x, float f, uint32_t n, float *y);
     void (*softcap)(const float *x, float cap, uint32_t n, float *y);
-    /* One head: the first n_rot columns turn by cos, sin [n_rot / 2]; pairs: 2i with 2i + 1, else i with i + n_rot / 2 */
+    /* One head: the first n_rot columns turn by cos, sin [n_rot / 2]. pairs: 2i with 2i + 1, else i, i + n_rot / 2 */
     void (*rope)(const float *x, const float *cos, const float *sin, uint32_t n, uint32_t n_rot, uint32_t pairs,
                  float *y);
 } rz_cpu_rows;

@@ -109,7 +109,8 @@ static bool match_norm(const rz_lowering *l, uint32_t anchor, rz_cpu_fusion *f) 
     memset(f, 0xff, sizeof *f);
     if (!is_row_norm(l, anchor)) return false;
     const uint32_t user = only_user(l, op_at(l, anchor)->out[0]);
-    if (user == RZ_NO_OP || (op_at(l, user)->code != RZ_OP_MATMUL && op_at(l, user)->code != RZ_OP_LOGITS)) return false;
+    if (user == RZ_NO_OP) return false;
+    if (op_at(l, user)->code != RZ_OP_MATMUL && op_at(l, user)->code != RZ_OP_LOGITS) return false;
     f->norm = anchor;
     f->n_mats = 1;
     f->mats[0] = user;

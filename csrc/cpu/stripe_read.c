@@ -10,38 +10,50 @@ static float half_at(const uint8_t *halves, uint32_t r) {
     return rz_f16_to_f32(h);
 }
 
-/* The integers of 32 columns of row r: 4 lines of nibbles, and a fifth of high bits (NULL = none). */
-static void get_nibbles(const uint8_t *lines, const uint8_t *high, uint32_t r, int32_t q[32]) {
-    for (uint32_t i = 0; i < 32; i++) {
-        const uint32_t line = i / 4, j = i % 4;
-        q[i] = lines[64 * (line / 2) + 4 * r + j] >> line % 2 * 4 & 15;
-        if (high) q[i] |= (high[4 * r + j] >> line & 1) << 4;
+/* Word of row r in line `line`: 4 columns. */
+static inline uint32_t get_word(const uint8_t *lines, size_t line, uint32_t r) {
+    uint32_t x;
+    memcpy(&x, lines + 64 * line + 4 * r, 4);
+    return x;
+}
+
+static inline void split_word(uint32_t x, int32_t q[4]) {
+    for (uint32_t j = 0; j < 4; j++) q[j] = (int32_t)(x >> 8 * j & 255);
+}
+
+/* The integers of 32 columns of row r: 4 lines of nibbles, and a fifth of high bits when there is one. */
+static void get_nibbles(const uint8_t *lines, bool has_high, uint32_t r, int32_t q[32]) {
+    const uint32_t high = has_high ? get_word(lines, 4, r) : 0;
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint32_t low = get_word(lines, i / 2, r) >> i % 2 * 4 & 0x0f0f0f0fu;
+        split_word(low | (high >> i & 0x01010101u) << 4, q + 4 * i);
     }
 }
 
 /* The 6-bit integers of 16 columns of row r: 3 lines. */
 static void get_six_bits(const uint8_t *lines, uint32_t r, int32_t q[16]) {
-    for (uint32_t i = 0; i < 16; i++) {
-        const uint32_t line = i / 4, j = i % 4;
-        const uint32_t low = lines[64 * (line / 2) + 4 * r + j] >> line % 2 * 4 & 15;
-        q[i] = (int32_t)(low | (uint32_t)(lines[128 + 4 * r + j] >> 2 * line & 3) << 4);
+    const uint32_t high = get_word(lines, 2, r);
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t low = get_word(lines, i / 2, r) >> i % 2 * 4 & 0x0f0f0f0fu;
+        split_word(low | (high >> 2 * i & 0x03030303u) << 4, q + 4 * i);
     }
 }
 
-/* Row r of block b of 32 columns. */
+/* Row r of block g of a unit: 32 columns. */
 static void read_block(uint32_t layout, const uint8_t *header, const uint8_t *unit, uint32_t g, uint32_t r,
                        float out[32]) {
     int32_t q[32];
     if (layout == RZ_LAYOUT_Q8_0) {
         const float d = half_at(header, r);
-        for (uint32_t i = 0; i < 32; i++) out[i] = d * (float)(unit[64 * (i / 4) + 4 * r + i % 4] - 128);
+        for (uint32_t l = 0; l < 8; l++) split_word(get_word(unit, l, r), q + 4 * l);
+        for (uint32_t i = 0; i < 32; i++) out[i] = d * (float)(q[i] - 128);
     } else if (layout == RZ_LAYOUT_Q4_0) {
         const float d = half_at(header, r);
-        get_nibbles(unit, NULL, r, q);
+        get_nibbles(unit, false, r, q);
         for (uint32_t i = 0; i < 32; i++) out[i] = d * (float)(q[i] - 8);
     } else if (layout == RZ_LAYOUT_Q4_1) {
         const float d = half_at(unit, r), m = half_at(unit + 32, r);
-        get_nibbles(unit + 64, NULL, r, q);
+        get_nibbles(unit + 64, false, r, q);
         for (uint32_t i = 0; i < 32; i++) out[i] = d * (float)q[i] + m;
     } else if (layout == RZ_LAYOUT_Q6_K) {
         const float d = half_at(header, r);
@@ -54,8 +66,8 @@ static void read_block(uint32_t layout, const uint8_t *header, const uint8_t *un
         const uint32_t a = unit[64 + 16 * g + r], b = unit[192 + 16 * (g % 4) + r];
         const float scale = half_at(unit, r) * (float)(a & 63);
         const float min = half_at(unit + 32, r) * (float)(a >> 6 | (g < 4 ? b & 15 : b >> 4) << 2);
-        const uint8_t *lines = unit + 256 + (layout == RZ_LAYOUT_Q5_K ? 320 : 256) * g;
-        get_nibbles(lines, layout == RZ_LAYOUT_Q5_K ? lines + 256 : NULL, r, q);
+        const bool has_high = layout == RZ_LAYOUT_Q5_K;
+        get_nibbles(unit + 256 + (has_high ? 320 : 256) * g, has_high, r, q);
         for (uint32_t i = 0; i < 32; i++) out[i] = scale * (float)q[i] - min;
     }
 }

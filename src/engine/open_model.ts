@@ -23,7 +23,7 @@ import type { SchedulerGroup } from "./scheduler.ts";
 
 const CONTEXT_DEFAULT = 4096;
 /** Tokens of one step. Longer prompts come in chunks. */
-const STEP_TOKENS_MAX = 512;
+const STEP_TOKENS_MAX = { ref: 512, cpu: 512, cuda: 2048 } as const;
 const POLL_MS = 5;
 const WRITE_BYTES = 16 << 20;
 /** Pieces of rz_weights_write begin at multiples of this many rows. */
@@ -95,7 +95,7 @@ function layOut(model: PreparedModel, placement: Placement, backend: Backend, pa
   if (backend === "cpu" && kvDtype === "q8_0") {
     throw new RealizarError("UNSUPPORTED", 'kvDtype "q8_0": the cpu executor keeps its cache in f16 or f32 so far');
   }
-  const maxTokens = Math.max(maxSequences, Math.min(STEP_TOKENS_MAX, contextSize));
+  const maxTokens = Math.max(maxSequences, Math.min(STEP_TOKENS_MAX[backend], contextSize));
   return {
     backend,
     plan: { maxTokens, maxSequences, maxOuts: maxSequences, deterministic },

@@ -6,12 +6,15 @@ const QUOTE = 0x22, BACKSLASH = 0x5c;
 const BRACKET = 0x5b, BRACE = 0x7b;
 /** From an opening bracket or brace to its closing one. */
 const TO_CLOSING = 2;
+/** Bytes that are looked at in one go: about a millisecond at the worst, which is a quote every other byte. */
+const SLICE_BYTES = 1 << 16;
 
 /** Counts how deep JSON nests, chunk by chunk, before anything is parsed: parsers may use the stack. */
 class DepthMeter {
   #depth = 0;
   #max = 0;
   #inString = false;
+  /** The next byte is escaped. */
   #escaped = false;
 
   get max(): number {
@@ -19,15 +22,36 @@ class DepthMeter {
   }
 
   push(bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      if (this.#inString) {
-        if (this.#escaped) this.#escaped = false;
-        else if (byte === BACKSLASH) this.#escaped = true;
-        else if (byte === QUOTE) this.#inString = false;
-      } else if (byte === QUOTE) this.#inString = true;
-      else if (byte === BRACKET || byte === BRACE) this.#max = Math.max(this.#max, ++this.#depth);
+    let at = 0;
+    while (at < bytes.length) at = this.#inString ? this.#pastString(bytes, at) : this.#pastStructure(bytes, at);
+  }
+
+  /** Goes on in a string; returns where it ends, or the end. Long strings are most of a long body. */
+  #pastString(bytes: Uint8Array, start: number): number {
+    const first = this.#escaped ? start + 1 : start;
+    this.#escaped = false;
+    const quote = bytes.indexOf(QUOTE, first);
+    const end = quote < 0 ? bytes.length : quote;
+    let nBackslashes = 0;
+    while (end - nBackslashes > first && bytes[end - nBackslashes - 1] === BACKSLASH) nBackslashes++;
+    const escapes = nBackslashes % 2 === 1;
+    if (quote < 0) this.#escaped = escapes;
+    else if (!escapes) this.#inString = false;
+    return end + 1;
+  }
+
+  /** Goes on outside of strings; returns where the next one begins, or the end. */
+  #pastStructure(bytes: Uint8Array, start: number): number {
+    for (let i = start; i < bytes.length; i++) {
+      const byte = bytes[i];
+      if (byte === QUOTE) {
+        this.#inString = true;
+        return i + 1;
+      }
+      if (byte === BRACKET || byte === BRACE) this.#max = Math.max(this.#max, ++this.#depth);
       else if (byte === BRACKET + TO_CLOSING || byte === BRACE + TO_CLOSING) this.#depth--;
     }
+    return bytes.length;
   }
 }
 
@@ -69,6 +93,16 @@ async function readChunk(
   }
 }
 
+/** Takes a chunk into the depth, giving others their turn where it is long. */
+async function measure(chunk: Uint8Array, depth: DepthMeter, limits: Limits): Promise<void> {
+  for (let at = 0; at < chunk.length; at += SLICE_BYTES) {
+    if (at > 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    depth.push(chunk.subarray(at, at + SLICE_BYTES));
+    if (depth.max <= limits.jsonDepth) continue;
+    throw invalid("body", `the body nests deeper than ${limits.jsonDepth} arrays and objects`, "json_too_deep");
+  }
+}
+
 async function readBytes(body: ReadableStream<Uint8Array>, limits: Limits): Promise<Uint8Array> {
   const reader = body.getReader();
   const depth = new DepthMeter();
@@ -80,10 +114,7 @@ async function readBytes(body: ReadableStream<Uint8Array>, limits: Limits): Prom
       if (chunk === undefined) break;
       nBytes += chunk.length;
       if (nBytes > limits.bodyBytes) throw bodyTooLarge(limits);
-      depth.push(chunk);
-      if (depth.max > limits.jsonDepth) {
-        throw invalid("body", `the body nests deeper than ${limits.jsonDepth} arrays and objects`, "json_too_deep");
-      }
+      await measure(chunk, depth, limits);
       chunks.push(chunk);
     }
   } catch (error) {

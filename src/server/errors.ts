@@ -88,6 +88,12 @@ export function toApiError(thrown: unknown): ApiError {
   }
 }
 
+/** Whether the server's owner should hear of it: what is nobody's mistake and no matter of load. */
+export function isFailure(thrown: unknown): boolean {
+  if (thrown instanceof ApiError) return false;
+  return !(thrown instanceof RealizarError) || (thrown.code !== "BUSY" && toApiError(thrown).status >= 500);
+}
+
 /** An answer with data; runtimes differ in the content-type that `Response.json` writes. */
 export function jsonResponse(data: unknown, init: { status?: number; headers?: HeadersInit } = {}): Response {
   const headers = new Headers(init.headers);

@@ -1,7 +1,7 @@
 /** The server as a function from requests to responses: no socket, no port, no signal. */
 import { checkHost, KeyCheck } from "./access.ts";
 import { readJson } from "./body.ts";
-import { ApiError, errorResponse, toApiError } from "./errors.ts";
+import { ApiError, errorResponse, isFailure, toApiError } from "./errors.ts";
 import { HEALTH_ROUTES } from "./health.ts";
 import { checkLimits, type Limits } from "./limits.ts";
 import { METRIC } from "./metrics.ts";
@@ -26,7 +26,7 @@ export interface HandlerOptions {
   status?: ServerStatus | undefined;
   /** Hears of each answer when its head is ready; never of prompts. */
   onAnswer?: ((entry: AnswerLog) => void) | undefined;
-  /** Hears what made an answer 500, or a stream fail in the same way. */
+  /** Hears what went wrong that was nobody's mistake, in full: clients are told its code only. */
   onError?: ((error: unknown) => void) | undefined;
 }
 
@@ -46,11 +46,14 @@ export interface AnswerLog {
 
 /** A server. */
 export interface Handler {
-  /** Answers a request; never rejects. */
+  /** Answers a request; never rejects, unless a callback of its owner throws. */
   (request: Request): Promise<Response>;
   /** Takes no more requests; resolves when those that run have ended, or were cut after the time. */
   drain(timeoutMs: number): Promise<void>;
 }
+
+/** Time for an engine to end what was cut. */
+const CUT_MS = 5000;
 
 const ROUTES: readonly Route[] = [
   { method: "POST", path: "/v1/chat/completions", answer: chatCompletions },
@@ -130,9 +133,8 @@ export function createHandler(options: HandlerOptions): Handler {
       route = routeOf(new URL(request.url).pathname);
       response = await answer(request, route, startedAt);
     } catch (error) {
-      const apiError = toApiError(error);
-      if (apiError.status === 500) options.onError?.(error);
-      response = errorResponse(apiError);
+      if (isFailure(error)) service.report(error);
+      response = errorResponse(toApiError(error));
     }
     response.headers.set("x-request-id", id);
     response.headers.set("x-content-type-options", "nosniff");
@@ -150,9 +152,12 @@ export function createHandler(options: HandlerOptions): Handler {
   return Object.assign(handle, {
     async drain(timeoutMs: number): Promise<void> {
       status.state = "draining";
-      const timer = setTimeout(() => service.cutAll(), timeoutMs);
-      await service.idle();
-      clearTimeout(timer);
+      const late = Promise.withResolvers<void>();
+      const cut = setTimeout(() => service.cutAll(), timeoutMs);
+      const giveUp = setTimeout(late.resolve, timeoutMs + CUT_MS);
+      await Promise.race([service.idle(), late.promise]);
+      clearTimeout(cut);
+      clearTimeout(giveUp);
     },
   });
 }

@@ -39,7 +39,8 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
                 const rz_xq *b = &xq[(size_t)(i / 32) * n_rows + r];
                 const double part = low[(size_t)(i / 32) * n_rows + r].q[i % 32] / 256.0;
                 used[(size_t)r * cols + i] = (float)((b->q[i % 32] + part) * (double)b->scale);
-                CHECK_NEAR(used[(size_t)r * cols + i], x[(size_t)r * cols + i], b->scale * (b->is_fine ? 0.004 : 0.501));
+                const double tolerance = b->scale * (b->is_fine ? 0.004 : 0.501);
+                CHECK_NEAR(used[(size_t)r * cols + i], x[(size_t)r * cols + i], tolerance);
             }
         }
         k->int8->direct[layout](f->t.data, stripe_bytes, stripes, xq, low, n_rows, n_rows, blocks, c,
@@ -72,7 +73,8 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
     for (uint32_t r = 0; r < n_rows; r++) {
         for (uint32_t i = 0; i < rows; i++) {
             double sum = 0;
-            for (uint32_t j = 0; j < cols; j++) sum += (double)f->rows[(size_t)i * cols + j] * used[(size_t)r * cols + j];
+            const float *w = f->rows + (size_t)i * cols;
+            for (uint32_t j = 0; j < cols; j++) sum += (double)w[j] * used[(size_t)r * cols + j];
             want[(size_t)r * rows + i] = sum;
             got[(size_t)r * rows + i] = c[i / 32 * tile_stride + 32 * r + i % 32];
         }
@@ -84,7 +86,8 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
 static void test_products(const rz_cpu_kernels *k) {
     float *x = malloc(MAX_ROWS * 768 * sizeof(float));
     for (size_t d = 0; d < sizeof all_dtypes / sizeof all_dtypes[0]; d++) {
-        const uint32_t block = rz_dtype_find(all_dtypes[d])->block_size, cols = block == 1 ? 75 : block == 32 ? 608 : 768;
+        const uint32_t block = rz_dtype_find(all_dtypes[d])->block_size;
+        const uint32_t cols = block == 1 ? 75 : block == 32 ? 608 : 768;
         fixture f = fixture_open(all_dtypes[d], RZ_USE_MATMUL, 83, cols, 1);
         if (rz_cpu_layout_of(&f.t.spec) != RZ_LAYOUT_ROWS) {
             for (uint32_t n = 1; n <= MAX_ROWS; n++) {
@@ -194,80 +197,103 @@ static void test_rope(const rz_cpu_kernels *k) {
 }
 
 #define KEYS 301u
+#define QUERIES_MAX 32u
+#define COLS_MAX 128u
 
-/* Queries with ranges of their own against a context of KEYS keys, in runs; then the same queries one by one. */
+/* A context of KEYS keys as it lies in a cache, and as floats. */
+typedef struct context {
+    uint32_t half, k_cols, v_cols;
+    float scale, cap, sink;
+    uint8_t *keys, *values; /* in groups of 16; NaN where nobody wrote: that must not be seen */
+    float *kx, *vx;
+} context;
+
+static void open_context(const rz_cpu_kernels *k, context *c) {
+    const size_t size = c->half ? 2 : 4, n = (KEYS + 15) / 16 * 16;
+    c->keys = malloc(n * c->k_cols * size);
+    c->values = malloc(n * c->v_cols * size);
+    memset(c->keys, 0xff, n * c->k_cols * size);
+    memset(c->values, 0xff, n * c->v_cols * size);
+    c->kx = malloc(KEYS * c->k_cols * sizeof(float));
+    c->vx = malloc(KEYS * c->v_cols * sizeof(float));
+    random_floats(c->kx, KEYS * (size_t)c->k_cols, 1);
+    random_floats(c->vx, KEYS * (size_t)c->v_cols, 1);
+    for (size_t i = 0; i < KEYS; i++) {
+        float *key = c->kx + i * c->k_cols, *value = c->vx + i * c->v_cols;
+        k->attention->put_keys[c->half](key, c->k_cols, i % 16, c->keys + i / 16 * 16 * c->k_cols * size);
+        k->attention->put_values[c->half](value, c->v_cols, c->values + i * c->v_cols * size);
+        for (uint32_t d = 0; c->half && d < c->k_cols; d++) key[d] = rz_f16_to_f32(rz_f32_to_f16(key[d]));
+        for (uint32_t d = 0; c->half && d < c->v_cols; d++) value[d] = rz_f16_to_f32(rz_f32_to_f16(value[d]));
+    }
+}
+
+/* All runs of the context for a tile of queries; o of the result is `o`. */
+static void attend(const rz_cpu_kernels *k, const context *c, rz_cpu_queries *to, float *o) {
+    static float later[QUERIES_MAX * COLS_MAX];
+    static rz_cpu_queries part;
+    const size_t size = c->half ? 2 : 4;
+    for (uint32_t at = 0; at < KEYS; at += RZ_RUN_KEYS) {
+        part = *to;
+        part.o = at ? later : o;
+        for (uint32_t j = 0; j < part.n; j++) part.top[j] = -INFINITY;
+        memset(part.total, 0, sizeof part.total);
+        memset(part.o, 0, part.n * (size_t)c->v_cols * sizeof(float));
+        rz_cpu_run run = {.first = at, .k_cols = c->k_cols, .v_cols = c->v_cols, .v_stride = c->v_cols,
+                          .scale = c->scale, .cap = c->cap};
+        for (uint32_t g = 0; g < RZ_RUN_GROUPS + RZ_NEXT_GROUPS && at + 16 * g < KEYS; g++) {
+            run.k[g] = c->keys + (at + 16 * g) * (size_t)c->k_cols * size;
+            run.v[g] = c->values + (at + 16 * g) * (size_t)c->v_cols * size;
+        }
+        k->attention->run[c->half](&run, &part);
+        if (at)
+            k->attention->merge(to, &part, c->v_cols);
+        else
+            *to = part;
+    }
+    for (uint32_t j = 0; j < to->n; j++) k->attention->finish(to, j, c->v_cols, c->sink);
+}
+
+static void reference(const context *c, const float *q, uint32_t low, uint32_t high, double *out) {
+    double s[KEYS], top = c->sink, total = 0;
+    for (uint32_t j = low; j < high; j++) {
+        s[j] = 0;
+        for (uint32_t d = 0; d < c->k_cols; d++) s[j] += (double)q[d] * c->kx[j * c->k_cols + d];
+        s[j] *= c->scale;
+        if (c->cap != 0) s[j] = c->cap * tanh(s[j] / c->cap);
+        top = fmax(top, s[j]);
+    }
+    for (uint32_t j = low; j < high; j++) total += exp(s[j] - top);
+    total += exp(c->sink - top);
+    for (uint32_t d = 0; d < c->v_cols; d++) {
+        out[d] = 0;
+        for (uint32_t j = low; j < high; j++) out[d] += exp(s[j] - top) / total * c->vx[j * c->v_cols + d];
+    }
+}
+
+/* Queries with ranges of their own; then each of them alone, which must not change a bit. */
 static void check_attention(const rz_cpu_kernels *k, uint32_t half, uint32_t k_cols, uint32_t v_cols, uint32_t n,
                             float cap, float sink) {
-    const uint32_t groups = (KEYS + 15) / 16, size = half ? 2 : 4;
-    uint8_t *keys = calloc(groups * 16, (size_t)k_cols * 4), *values = calloc(groups * 16, (size_t)v_cols * 4);
-    memset(keys, 0xff, groups * 16 * (size_t)k_cols * size); /* NaN: what nobody wrote must not be seen */
-    memset(values, 0xff, groups * 16 * (size_t)v_cols * size);
-    float *kx = malloc(KEYS * k_cols * sizeof(float)), *vx = malloc(KEYS * v_cols * sizeof(float));
-    random_floats(kx, KEYS * (size_t)k_cols, 1), random_floats(vx, KEYS * (size_t)v_cols, 1);
-    for (uint32_t i = 0; i < KEYS; i++) {
-        k->attention->put_keys[half](kx + (size_t)i * k_cols, k_cols, i % 16, keys + i / 16 * 16 * (size_t)k_cols * size);
-        k->attention->put_values[half](vx + (size_t)i * v_cols, v_cols, values + i * (size_t)v_cols * size);
-        for (uint32_t d = 0; half && d < k_cols; d++)
-            kx[i * k_cols + d] = rz_f16_to_f32(rz_f32_to_f16(kx[i * k_cols + d]));
-        for (uint32_t d = 0; half && d < v_cols; d++)
-            vx[i * v_cols + d] = rz_f16_to_f32(rz_f32_to_f16(vx[i * v_cols + d]));
-    }
-    float *q = malloc((size_t)n * k_cols * sizeof(float)), *all = calloc((size_t)n * v_cols, sizeof(float));
-    float *one = calloc(v_cols, sizeof(float)), *later = calloc((size_t)n * v_cols, sizeof(float));
-    double *want = calloc((size_t)n * v_cols, sizeof(double));
+    static float q[QUERIES_MAX * COLS_MAX], all[QUERIES_MAX * COLS_MAX], one[COLS_MAX];
+    static double want[QUERIES_MAX * COLS_MAX];
+    static rz_cpu_queries tile, single;
+    context c = {half, k_cols, v_cols, 1 / sqrtf((float)k_cols), cap, sink, NULL, NULL, NULL, NULL};
+    open_context(k, &c);
     random_floats(q, (size_t)n * k_cols, 1);
-    static rz_cpu_queries tile, single, part;
-    tile = (rz_cpu_queries){.n = n, .o = all};
+    tile = (rz_cpu_queries){.n = n};
     for (uint32_t i = 0; i < n; i++) {
         tile.q[i] = q + (size_t)i * k_cols;
         tile.high[i] = i % 3 == 0 ? KEYS : 1 + random_u32() % KEYS;
         tile.low[i] = i % 2 ? tile.high[i] / 3 : 0;
+        reference(&c, tile.q[i], tile.low[i], tile.high[i], want + (size_t)i * v_cols);
     }
-    const float scale = 1 / sqrtf((float)k_cols);
-    for (uint32_t i = 0; i <= n; i++) { /* the tile, then each query alone */
-        rz_cpu_queries *to = i == 0 ? &tile : &single;
-        if (i > 0) {
-            single = (rz_cpu_queries){.n = 1, .o = one, .q = {tile.q[i - 1]}, .low = {tile.low[i - 1]},
-                                      .high = {tile.high[i - 1]}};
-        }
-        for (uint32_t at = 0; at < KEYS; at += RZ_RUN_KEYS) {
-            part = *to;
-            part.o = at ? later : to->o;
-            for (uint32_t j = 0; j < part.n; j++) part.top[j] = -INFINITY;
-            memset(part.total, 0, sizeof part.total);
-            memset(part.o, 0, part.n * (size_t)v_cols * sizeof(float));
-            rz_cpu_run run = {.v_stride = v_cols, .first = at, .k_cols = k_cols, .v_cols = v_cols, .scale = scale,
-                              .cap = cap};
-            for (uint32_t g = at / 16; g < groups && g < (at + RZ_RUN_KEYS) / 16; g++) {
-                run.k[g - at / 16] = keys + g * 16 * (size_t)k_cols * size;
-                run.v[g - at / 16] = values + g * 16 * (size_t)v_cols * size;
-            }
-            k->attention->run[half](&run, &part);
-            if (at)
-                k->attention->merge(to, &part, v_cols);
-            else
-                *to = part;
-        }
-        for (uint32_t j = 0; j < to->n; j++) k->attention->finish(to, j, v_cols, sink);
-        if (i > 0) CHECK(memcmp(one, all + (size_t)(i - 1) * v_cols, v_cols * sizeof(float)) == 0);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        double s[KEYS], top = sink, total = 0;
-        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++) {
-            s[j] = 0;
-            for (uint32_t d = 0; d < k_cols; d++) s[j] += (double)q[i * k_cols + d] * kx[j * k_cols + d];
-            s[j] *= scale;
-            if (cap != 0) s[j] = cap * tanh(s[j] / cap);
-            top = fmax(top, s[j]);
-        }
-        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++) total += exp(s[j] - top);
-        total += exp(sink - top);
-        for (uint32_t j = tile.low[i]; j < tile.high[i]; j++)
-            for (uint32_t d = 0; d < v_cols; d++)
-                want[i * v_cols + d] += exp(s[j] - top) / total * vx[j * v_cols + d];
-    }
+    attend(k, &c, &tile, all);
     CHECK_NEAR(error_of(all, want, (size_t)n * v_cols), 0, 1e-11);
-    free(keys), free(values), free(kx), free(vx), free(q), free(all), free(one), free(later), free(want);
+    for (uint32_t i = 0; i < n; i++) {
+        single = (rz_cpu_queries){.n = 1, .q = {tile.q[i]}, .low = {tile.low[i]}, .high = {tile.high[i]}};
+        attend(k, &c, &single, one);
+        CHECK(memcmp(one, all + (size_t)i * v_cols, v_cols * sizeof(float)) == 0);
+    }
+    free(c.keys), free(c.values), free(c.kx), free(c.vx);
 }
 
 static void test_attention(const rz_cpu_kernels *k) {

@@ -185,7 +185,8 @@ static void test_experts(void) {
         const uint32_t cols = rz_dtype_find(all_dtypes[d])->block_size == 1 ? 40 : 256;
         const uint32_t x = begin(&b, cols), router = add_matmul(&b, x, add_matrix(&b, 5, cols, RZ_F32), 0);
         rz_op *route = add_op(&b, RZ_OP_MOE_ROUTE);
-        *route = (rz_op){.code = RZ_OP_MOE_ROUTE, .layer = RZ_LAYER_NONE, .in = {router}, .n = {2, gating, gating != 1}};
+        route->in[0] = router;
+        route->n[0] = 2, route->n[1] = gating, route->n[2] = gating != 1;
         route->f[0] = 1.5f;
         if (gating == 2) route->w[0] = add_vector(&b, 5);
         const uint32_t weights = add_out(&b, route, RZ_ROWS_TK, 1, RZ_F32);
@@ -230,7 +231,8 @@ static uint32_t build_model(builder *b, uint32_t dtype, const shape *s) {
         const uint32_t n = add_norm(b, x), sizes[3] = {s->heads * d, s->key_heads * d, s->key_heads * d};
         uint32_t qkv[3];
         for (int i = 0; i < 3; i++) {
-            qkv[i] = add_matmul(b, n, add_matrix(b, sizes[i], s->hidden, dtype), s->has_bias ? add_vector(b, sizes[i]) : 0);
+            const uint32_t w = add_matrix(b, sizes[i], s->hidden, dtype);
+            qkv[i] = add_matmul(b, n, w, s->has_bias ? add_vector(b, sizes[i]) : 0);
         }
         for (int i = 0; i < 2; i++) {
             if (s->has_head_norm) qkv[i] = add_like(b, RZ_OP_RMS_NORM, qkv[i], 0, add_vector(b, d), d, 1e-6f)->out[0];
@@ -379,10 +381,14 @@ static void test_failures(void) {
         memcpy(embedding->data + 2 * 5, &saved, 2);
     }
     fixture_close(&f);
-    const rz_cache_group groups[] = {{.n_layers = 1, .k_cols = 64, .v_cols = 64, .k_dtype = RZ_Q8_0, .v_dtype = RZ_Q8_0},
-                                     {.n_layers = 1, .k_cols = 64, .v_cols = 64, .k_dtype = RZ_F32, .v_dtype = RZ_F16}};
-    uint64_t bytes = 0;
-    for (int i = 0; i < 2; i++) CHECK(rz_backend_cpu.page_bytes(NULL, &groups[i], &bytes) == RZ_E_UNSUPPORTED);
+    const uint32_t types[][2] = {{RZ_Q8_0, RZ_Q8_0}, {RZ_F32, RZ_F16}};
+    for (int i = 0; i < 2; i++) {
+        rz_cache_group group = {.n_layers = 1, .k_cols = 64, .v_cols = 64, .page_tokens = 16};
+        group.k_dtype = types[i][0];
+        group.v_dtype = types[i][1];
+        uint64_t bytes = 0;
+        CHECK(rz_backend_cpu.page_bytes(NULL, &group, &bytes) == RZ_E_UNSUPPORTED);
+    }
 }
 
 int main(void) {

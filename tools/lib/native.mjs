@@ -1,5 +1,7 @@
 /** Builds the native half with zig, unless a stamp says that it is built. */
 import process from "node:process";
+import { gpuArchitecture } from "./gpu.mjs";
+import { installCuda } from "./install.mjs";
 import { inRoot, ROOT, TOOLS, ZIG_PACKAGE } from "./paths.mjs";
 import { filesBelow, observeInputs, upToDate, writeStamp } from "./stamp.mjs";
 import { step } from "./step.mjs";
@@ -34,7 +36,8 @@ export function zigBuild(title, args, { show = false, remedy = "Fix what the com
   });
 }
 
-const stampOf = (which) => inRoot("zig-out", `${which}.stamp.json`);
+/** A library with GPU code and one without are two builds. */
+const stampOf = (which) => inRoot("zig-out", `${which}.${gpuArchitecture()}.stamp.json`);
 const outputsOf = (which) => BUILDS[which].outputs.map((output) => inRoot("zig-out", output));
 
 /** True when the stamp of a build is right: nothing to do. */
@@ -42,11 +45,19 @@ export function nativeIsBuilt(which) {
   return upToDate(stampOf(which), BUILDS[which].inputs, outputsOf(which));
 }
 
+/** What zig is told of the GPU here; nvcc is fetched only where there is one. */
+async function cudaOptions() {
+  const architecture = gpuArchitecture();
+  return architecture === "none" ? [] : [`-Dcuda=${architecture}`, `-Dnvcc=${await installCuda()}`];
+}
+
 /** Builds `release` or `tests` (which contains it); instant when nothing changed. */
 export async function buildNative(which) {
   if (nativeIsBuilt(which)) return;
   const made = which === "tests" ? ["release", "tests"] : [which];
   const seen = made.map((build) => observeInputs(BUILDS[build].inputs));
-  await zigBuild(`setup: building the library (${filesBelow("csrc").length} files)`, BUILDS[which].steps);
+  const options = await cudaOptions();
+  const title = `setup: building the library (${filesBelow("csrc").length} files${options.length > 0 ? ", CUDA" : ""})`;
+  await zigBuild(title, [...BUILDS[which].steps, ...options]);
   made.forEach((build, i) => writeStamp(stampOf(build), seen[i], outputsOf(build)));
 }

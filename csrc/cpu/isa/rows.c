@@ -73,7 +73,7 @@ typedef int8_t i8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias))
 /* 16 numbers as integers. Adding 1.5 * 2^23 rounds to the nearest, ties to even: the low bits. */
 AI i32v round_i(f32v x) { return (i32v)(x + 12582912.0f) - 0x4b400000; }
 
-/* 16 numbers (x / scale) into q, and the rest of them times 256 into low; *less and *less_low become minus their sums. */
+/* 16 numbers (x / scale) into q, and what is left of them times 256 into low; *less, *less_low: minus their sums. */
 AI void split(f32v x, int8_t *q, int8_t *low, bool is_fine, int32_t *less, int32_t *less_low) {
     const i32v whole = round_i(x);
     i32v part = splat_i(0);

@@ -36,11 +36,11 @@ async function encode(
   const { vocabSize, contextSize } = model.info;
   const encoded: Int32Array[] = [];
   for (const prompt of prompts) {
-    const tokens = typeof prompt === "string" ? await model.tokenize(prompt, options) : Int32Array.from(prompt);
+    const tokens = typeof prompt === "string" ? await model.tokenize(prompt, options) : prompt;
+    checkRoom(tokens.length, contextSize, "prompt");
     const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
     if (wrong !== undefined) throw invalid("prompt", `prompt: ${wrong} is no token, expected 0 to ${vocabSize - 1}`);
-    checkRoom(tokens.length, contextSize, "prompt");
-    encoded.push(tokens);
+    encoded.push(Int32Array.from(tokens));
   }
   return encoded;
 }

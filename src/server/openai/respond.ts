@@ -1,6 +1,6 @@
 /** From generations to the answers of OpenAI's API: one object, or a stream of chunks. */
 import type { GenerateOptions, GenerationPart, GenerationResult } from "../../types.ts";
-import { invalid, jsonResponse, toApiError } from "../errors.ts";
+import { invalid, isFailure, jsonResponse, toApiError } from "../errors.ts";
 import type { Job, JobPrompt } from "../job.ts";
 import { DONE, eventOf, eventStream } from "../sse.ts";
 import type { Service } from "../service.ts";
@@ -79,9 +79,8 @@ async function* chunks(
     yield DONE;
   } catch (error) {
     // The status is sent already: clients of the API read errors from the stream too.
-    const apiError = toApiError(error);
-    if (apiError.status === 500) service.report(error);
-    yield eventOf(apiError.body());
+    if (isFailure(error)) service.report(error);
+    yield eventOf(toApiError(error).body());
   }
 }
 
