@@ -3,7 +3,7 @@
  * Node, which must run the same tests. `npm test -- [--runtime=bun] [tests/x_test.ts ...]` runs only those files.
  */
 import { parseArgs } from "node:util";
-import { checkMachine, installNpmPackages, installVocabularies, installZig } from "./lib/install.mjs";
+import { checkMachine, installClients, installNpmPackages, installVocabularies, installZig } from "./lib/install.mjs";
 import { runChecks } from "./lib/checks.mjs";
 import { differences } from "./lib/junit.mjs";
 import { fetchModel } from "./lib/model.mjs";
@@ -16,6 +16,7 @@ async function setUp() {
   await installNpmPackages();
   await installZig();
   await installVocabularies();
+  await installClients();
   await buildNative("tests");
   await fetchModel();
 }

@@ -102,6 +102,11 @@ export function installVocabularies() {
   return installFolder("tests/vocab", "setup: vocabularies for the tests", ["ci"]);
 }
 
+/** The clients of other people that the server's tests use; not needed for anything else. */
+export function installClients() {
+  return installFolder("tests/clients", "setup: clients for the tests", ["ci", "--ignore-scripts"]);
+}
+
 /** Installs PyPI packages into a folder of their own, which appears only when it is complete. */
 async function installFromPypi(title, requirements, folder) {
   const partial = `${folder}.partial.${process.pid}`;
