@@ -11,7 +11,7 @@ const std = @import("std");
 /// One way to compile csrc/cpu/isa/*.c: the file sees -DRZ_ISA=name and the features as clang's own macros.
 const Isa = struct { name: []const u8, features: []const []const u8 = &.{} };
 const avx2 = [_][]const u8{ "avx2", "fma", "f16c" };
-const avx512 = avx2 ++ [_][]const u8{ "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512bf16" };
+const avx512 = avx2 ++ [_][]const u8{ "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni" };
 const x86 = [_]Isa{
     .{ .name = "base" },
     .{ .name = "avx2", .features = &avx2 },

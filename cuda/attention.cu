@@ -107,27 +107,47 @@ extern "C" __global__ void rzc_attention_k(const rzc_attention p) {
 
 // ---- few rows: the keys of a row are split over n_splits blocks; the last of them to arrive adds their parts in order --
 
-// Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and two rounds
-// of them are in flight. Every quarter keeps its own maximum; they meet at the end.
+// Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and U rounds of
+// them are in flight. Every quarter keeps its own maximum; they meet at the end.
+// PLACED: q, k and v are as the products gave them; norm of heads, RoPE and kvWrite of the newest key (the only row of its
+// sequence) happen here. All other keys were written by earlier steps: they are fetched before the predecessor has ended.
 template <int D, int H, bool PLACED> __device__ __forceinline__ void split_attention(const rzc_attention &p) {
-    constexpr int C = D / 8, W = 4, U = 2; // columns a lane, warps, rounds
+    constexpr int C = D / 8, W = 8, U = 4, STRIDE = W * 4; // columns a lane, warps, rounds, keys of a round
     __shared__ float part_sum[W][H][D], part_max[W][H], part_total[W][H];
     __shared__ u32 is_last;
-    pdl();
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    if (!PLACED) asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
     const u32 per_kv = p.n_heads / p.n_kv_heads / H, hb = blockIdx.x, split = blockIdx.y, t = blockIdx.z;
     const u32 kv = hb / per_kv, h0 = kv * (p.n_heads / p.n_kv_heads) + hb % per_kv * H;
     const u32 tid = threadIdx.x, warp = tid / 32, lane = tid % 32, quarter = lane / 8, c = lane % 8;
     const u32 seq = p.step.row_seq[t], position = p.step.row_position[t];
     const u32 first = p.window && p.window <= position ? position - p.window + 1 : 0, len = position - first + 1;
-    const u32 chunk = max(64u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
-    if (split >= n_used) return;
+    const u32 chunk = max(256u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
     const Rows keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
-    // placed: the newest key is not in the cache yet, it is handled behind the others
     const bool has_newest = PLACED && split == n_used - 1;
-    const u32 begin = first + split * chunk, end = min(begin + chunk, PLACED ? position : position + 1);
+    const u32 begin = first + split * chunk, end = split < n_used ? min(begin + chunk, PLACED ? position : position + 1) : begin;
     const float log2e = 1.4426950408889634f;
-    float q[H][C], sum[H][C], max[H], total[H], cosine[PLACED ? C : 1], sine[PLACED ? C : 1];
-    // norm of a head and RoPE; a lane has columns c * C ... of it, the other half of a pair is in lane c ^ 4
+    uint4 kk[U][C / 8], vv[U][C / 8];
+    auto fetch = [&](u32 b) {
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            const u32 at = min(b + u * STRIDE, end - 1);
+            const uint4 *kp = (const uint4 *)(keys.at(at) + (kv * D + c * C) * 2);
+            const uint4 *vp = (const uint4 *)(values.at(at) + (kv * D + c * C) * 2);
+#pragma unroll
+            for (int i = 0; i < C / 8; i++) kk[u][i] = __ldcg(kp + i), vv[u][i] = __ldcg(vp + i);
+        }
+    };
+    const u32 mine = begin + warp * 4 + quarter;
+    if (begin < end) fetch(mine);
+#if __CUDA_ARCH__ >= 900
+    if (PLACED) asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+    if (split >= n_used) return;
+    float q[H][C], sum[H][C], max[H], total[H];
+    // norm of a head and RoPE; the other half of a pair is in the lane itself, or in lane c ^ 4
     auto place = [&](float (&x)[C], const float *norm) {
         if (norm) {
             float s = 0;
@@ -138,30 +158,23 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
 #pragma unroll
             for (int i = 0; i < C; i++) x[i] *= s * __ldg(norm + c * C + i);
         }
+        const float2 *angles = (const float2 *)p.angles + (u64)t * (D / 2) + (p.adjacent ? c * C / 2 : c % 4 * C);
         if (p.adjacent) {
 #pragma unroll
             for (int i = 0; i < C; i += 2) {
+                const float2 r = angles[i / 2];
                 const float a = x[i], b = x[i + 1];
-                x[i] = a * cosine[i / 2] - b * sine[i / 2], x[i + 1] = a * sine[i / 2] + b * cosine[i / 2];
+                x[i] = a * r.x - b * r.y, x[i + 1] = a * r.y + b * r.x;
             }
         } else {
 #pragma unroll
             for (int i = 0; i < C; i++) {
+                const float2 r = angles[i];
                 const float other = __shfl_xor_sync(~0u, x[i], 4);
-                x[i] = c < 4 ? x[i] * cosine[i] - other * sine[i] : other * sine[i] + x[i] * cosine[i];
+                x[i] = c < 4 ? x[i] * r.x - other * r.y : other * r.y + x[i] * r.x;
             }
         }
     };
-    if constexpr (PLACED) {
-        const float2 *angles = (const float2 *)p.angles + (u64)t * (D / 2) + (p.adjacent ? c * C / 2 : c % 4 * C);
-#pragma unroll
-        for (int i = 0; i < C; i++) {
-            if (i < C / 2 || !p.adjacent) {
-                const float2 a = __ldcg(angles + i);
-                cosine[i] = a.x, sine[i] = a.y;
-            }
-        }
-    }
 #pragma unroll
     for (int h = 0; h < H; h++) {
         const float4 *from = (const float4 *)(p.q + ((u64)t * p.n_heads + h0 + h) * D + c * C);
@@ -175,16 +188,42 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
         for (int i = 0; i < C; i++) sum[h][i] = 0;
         if constexpr (PLACED) place(q[h], p.q_norm);
     }
-    for (u32 b = begin + warp * 4 + quarter; b - quarter < end; b += W * 4 * U) {
-        uint4 kk[U][C / 8], vv[U][C / 8];
+    if constexpr (PLACED) {
+        if (has_newest && warp == 0) { // all quarters make it, the first one counts it
+            float k[C], v[C];
+            const u64 at = ((u64)t * p.n_kv_heads + kv) * D + c * C;
 #pragma unroll
-        for (int u = 0; u < U; u++) {
-            const u32 at = min(b + u * W * 4, end - 1);
-            const uint4 *kp = (const uint4 *)(keys.at(at) + (kv * D + c * C) * 2);
-            const uint4 *vp = (const uint4 *)(values.at(at) + (kv * D + c * C) * 2);
+            for (int i = 0; i < C / 4; i++) {
+                const float4 x = __ldcg((const float4 *)(p.k + at) + i), y = __ldcg((const float4 *)(p.v + at) + i);
+                k[4 * i] = x.x, k[4 * i + 1] = x.y, k[4 * i + 2] = x.z, k[4 * i + 3] = x.w;
+                v[4 * i] = y.x, v[4 * i + 1] = y.y, v[4 * i + 2] = y.z, v[4 * i + 3] = y.w;
+            }
+            place(k, p.k_norm);
+            const bool writes = quarter == 0 && hb % per_kv == 0;
+            u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2), *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
 #pragma unroll
-            for (int i = 0; i < C / 8; i++) kk[u][i] = __ldcg(kp + i), vv[u][i] = __ldcg(vp + i);
+            for (int i = 0; i < C / 2; i++) { // as the cache will have them
+                const __half2 a = __floats2half2_rn(k[2 * i], k[2 * i + 1]), b = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+                if (writes) ko[i] = *(const u32 *)&a, vo[i] = *(const u32 *)&b;
+                const float2 ka = __half22float2(a), va = __half22float2(b);
+                k[2 * i] = ka.x, k[2 * i + 1] = ka.y, v[2 * i] = va.x, v[2 * i + 1] = va.y;
+            }
+#pragma unroll
+            for (int h = 0; h < H; h++) {
+                float s = 0;
+#pragma unroll
+                for (int i = 0; i < C; i++) s += q[h][i] * k[i];
+                for (int o = 4; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+                s *= p.scale;
+                if (p.cap != 0) s = p.cap * tanhf(s / p.cap);
+                if (quarter != 0) continue;
+                max[h] = s * log2e, total[h] = 1;
+#pragma unroll
+                for (int i = 0; i < C; i++) sum[h][i] = v[i];
+            }
         }
+    }
+    for (u32 b = mine; b - quarter < end; b += STRIDE * U) {
         float s[U][H];
 #pragma unroll
         for (int u = 0; u < U; u++) {
@@ -202,7 +241,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
                 for (int o = 4; o; o >>= 1) s[u][h] += __shfl_xor_sync(~0u, s[u][h], o);
                 s[u][h] *= p.scale;
                 if (p.cap != 0) s[u][h] = p.cap * tanhf(s[u][h] / p.cap);
-                s[u][h] = b + u * W * 4 < end ? s[u][h] * log2e : -INFINITY;
+                s[u][h] = b + u * STRIDE < end ? s[u][h] * log2e : -INFINITY;
             }
         }
 #pragma unroll
@@ -224,7 +263,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
         }
 #pragma unroll
         for (int u = 0; u < U; u++) {
-            const bool in = b + u * W * 4 < end;
+            const bool in = b + u * STRIDE < end;
 #pragma unroll
             for (int i = 0; i < C / 2; i++) {
                 const u32 word = in ? ((const u32 *)&vv[u][0])[i] : 0u;
@@ -233,44 +272,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
                 for (int h = 0; h < H; h++) sum[h][2 * i] += s[u][h] * v.x, sum[h][2 * i + 1] += s[u][h] * v.y;
             }
         }
-    }
-    if constexpr (PLACED) {
-        if (has_newest && warp == 0) { // all quarters make it, the first one counts it
-            float k[C], v[C];
-            const float *kp = p.k + ((u64)t * p.n_kv_heads + kv) * D + c * C, *vp = p.v + ((u64)t * p.n_kv_heads + kv) * D + c * C;
-#pragma unroll
-            for (int i = 0; i < C; i++) k[i] = __ldcg(kp + i), v[i] = __ldcg(vp + i);
-            place(k, p.k_norm);
-            u32 kw[C / 2], vw[C / 2];
-#pragma unroll
-            for (int i = 0; i < C / 2; i++) { // as the cache will have them
-                const __half2 a = __floats2half2_rn(k[2 * i], k[2 * i + 1]), b = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-                kw[i] = *(const u32 *)&a, vw[i] = *(const u32 *)&b;
-                const float2 ka = __half22float2(a), va = __half22float2(b);
-                k[2 * i] = ka.x, k[2 * i + 1] = ka.y, v[2 * i] = va.x, v[2 * i + 1] = va.y;
-            }
-            if (quarter == 0 && hb % per_kv == 0) {
-                u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2), *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
-#pragma unroll
-                for (int i = 0; i < C / 2; i++) ko[i] = kw[i], vo[i] = vw[i];
-            }
-#pragma unroll
-            for (int h = 0; h < H; h++) {
-                float s = 0;
-#pragma unroll
-                for (int i = 0; i < C; i++) s += q[h][i] * k[i];
-                for (int o = 4; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
-                s *= p.scale;
-                if (p.cap != 0) s = p.cap * tanhf(s / p.cap);
-                s *= log2e;
-                if (quarter == 0) {
-                    const float m = fmaxf(max[h], s), f = max[h] == -INFINITY ? 0.f : exp2f(max[h] - m), e = exp2f(s - m);
-                    total[h] = total[h] * f + e, max[h] = m;
-#pragma unroll
-                    for (int i = 0; i < C; i++) sum[h][i] = sum[h][i] * f + e * v[i];
-                }
-            }
-        }
+        if (b - quarter + STRIDE * U < end) fetch(b + STRIDE * U);
     }
     // the four quarters of a warp, then the warps
 #pragma unroll
@@ -294,7 +296,9 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     for (u32 i = tid; i < H * D; i += W * 32) {
         const u32 h = i / D, d = i % D;
         float m = -INFINITY, n = 0, x = 0;
+#pragma unroll
         for (int w = 0; w < W; w++) m = fmaxf(m, part_max[w][h]);
+#pragma unroll
         for (int w = 0; w < W; w++) {
             const float f = part_max[w][h] == -INFINITY ? 0.f : exp2f(part_max[w][h] - m);
             n += part_total[w][h] * f, x += part_sum[w][h][d] * f;
@@ -322,19 +326,22 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
         const u32 h = i / D, d = i % D;
         const float *from = p.parts + (row + h) * p.n_splits * (D + 2);
         float m = with_sink ? p.sinks[h0 + h] * log2e : -INFINITY, n = with_sink ? 1.f : 0.f, x = 0;
+#pragma unroll 4
         for (u32 s = 0; s < n_used; s++) {
             const float *part = from + s * (D + 2);
             const float pm = __ldcg(part), pn = __ldcg(part + 1), px = __ldcg(part + 2 + d), top = fmaxf(m, pm);
-            const float f = m == -INFINITY ? 0.f : exp2f(m - top), g = exp2f(pm - top);
+            const float f = m == -INFINITY ? 0.f : exp2f(m - top), g = pm == -INFINITY ? 0.f : exp2f(pm - top);
             n = n * f + pn * g, x = x * f + px * g, m = top;
         }
         p.out[(row + h) * D + d] = x / n;
     }
 }
-// grid: (n_heads / H, n_splits, n_rows); block: 128
+// grid: (n_heads / H, n_splits, n_rows); block: 256
 #define KERNEL(d, h)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(128) rzc_attention_##d##_##h(const rzc_attention p) {                       \
+    extern "C" __global__ void __launch_bounds__(256) rzc_attention_##d##_##h(const rzc_attention p) {                \
         split_attention<d, h, false>(p);                                                                              \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128) rzc_placed_##d##_##h(const rzc_attention p) { split_attention<d, h, true>(p); }
+    extern "C" __global__ void __launch_bounds__(256) rzc_placed_##d##_##h(const rzc_attention p) {                   \
+        split_attention<d, h, true>(p);                                                                               \
+    }
 KERNEL(64, 1) KERNEL(64, 2) KERNEL(64, 3) KERNEL(64, 4) KERNEL(128, 1) KERNEL(128, 2) KERNEL(128, 3) KERNEL(128, 4)

@@ -174,7 +174,8 @@ static rz_status find_kernels(rzc_engine *e) {
     const int shared = e->shared_max - 1024; /* what it has beside */
     for (uint32_t i = 0; i < RZC_N_KERNELS; i++) {
         const bool is_gemm = i >= RZC_K_gemm_q4k_32 && i <= RZC_K_gemm_r16_256;
-        if (i != RZC_K_attention_k && (i < RZC_K_gemv_q4k_1 || i > RZC_K_prompt_attention_128 || i == RZC_K_half_k)) continue;
+        const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_attention_128 && i != RZC_K_half_k;
+        if (i != RZC_K_attention_k && !big) continue;
         const int bytes = is_gemm ? e->shared_max : shared;
         const rz_status status = rzc_check(
             e, e->cu->function_set(e->kernels[i], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, bytes), "shared memory of a kernel");

@@ -53,7 +53,9 @@ typedef enum rzc_kernel {
     RZC_N_KERNELS = RZC_K_PRODUCT8 + RZC_N_FORMATS
 } rzc_kernel;
 
-#define RZC_MODULES(X) X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash) X(prefill_product) X(prefill_wgmma) X(prompt_attention)
+#define RZC_MODULES(X)                                                                                                \
+    X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash) X(prefill_product) X(prefill_wgmma)             \
+    X(prompt_attention)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -165,7 +167,6 @@ typedef struct rzc_program {
     float *logits_row;
     float *argmax_host;
     void *sample_scratch;
-    rz_cu_ptr few;        /* [few rows][cols of the widest x]: what a fusion of many rows makes when they are few */
     uint32_t n_events;    /* profile.c; events NULL = no profile */
     void **events;
     rz_brick *bricks[RZC_CLASSES];
@@ -206,8 +207,7 @@ void rzc_profile_add(rzc_program *p);
 /* ---- launch.c ---- */
 /* Whether the attention behind this RoPE and kvWrite can place queries, keys and values itself. */
 bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write);
-/* Queues a norm or a glu whose rows go to `to`. */
-rz_status rzc_run_op_to(rzc_program *p, const rz_op *op, rz_cu_ptr to, uint32_t n_rows);
+
 /* Queues one op, or a fusion. */
 rz_status rzc_run(rzc_program *p, const rz_launch *launch);
 

@@ -17,8 +17,6 @@ typedef enum rzc_pattern {
     RZC_HEADS,    /* norm + queries, keys, values [+ norm of heads] + RoPE + kvWrite */
     RZC_GLU,      /* norm + gate and up + silu glu */
     RZC_RESIDUAL, /* matmul + add */
-    RZC_NORM_HALF, /* norm + the 1-3 matmuls that use it, many rows */
-    RZC_GLU_HALF,  /* silu glu + matmul [+ add], many rows */
     /* of many rows: prefill.c */
     RZC_MANY_GLU,     /* gate and up + silu or gelu glu */
     RZC_MANY_MATMULS, /* two or three matmuls of the same rows */
@@ -39,8 +37,6 @@ rz_status rzc_product_few(rzc_program *p, const rzc_product *product);
 /* The same of many rows. value: whose rows x is (its fp16 form is kept until another value's is made), 0 = unknown. */
 bool rzc_can_gemm(const rzc_program *p, const rzc_product *product);
 rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t value);
-/* Makes it from x (and up, or norm) unless it is there already; y and x_scale are filled in. */
-rz_status rzc_make_half(rzc_program *p, rzc_half *half, uint32_t value);
 
 /* Any product, the best way there is. */
 rz_status rzc_product_any(rzc_program *p, const rz_tensor *w, const rzc_product *product, uint32_t value);

@@ -57,14 +57,16 @@ bool rzc_can_gemm(const rzc_program *p, const rzc_product *product) {
            product->factor == 1.0f && product->cap == 0 && p->half != 0;
 }
 
-rz_status rzc_make_half(rzc_program *p, rzc_half *half, uint32_t value) {
-    const uint64_t key = (uint64_t)value << 1 | half->is_bf16;
+/* x as fp16 or bf16, unless it is there from the product before. */
+static rz_status make_half(rzc_program *p, const rzc_product *product, uint32_t value) {
+    const bool is_bf16 = product->w.format == RZC_R_BF16;
+    const uint64_t key = (uint64_t)value << 1 | is_bf16;
     if (value != 0 && p->half_key == key) return RZ_OK;
     p->half_key = key;
-    half->y = p->half;
-    half->x_scale = p->half_scale;
-    const rzc_shape shape = {.x = half->n_rows, .threads = 256, .chained = true};
-    return rzc_launch(p->engine, p->engine->stream, RZC_K_half_k, shape, half);
+    rzc_half half = {.x = product->x, .y = p->half, .x_scale = p->half_scale, .n_rows = product->n_rows,
+                     .cols = product->w.cols, .is_bf16 = is_bf16};
+    const rzc_shape shape = {.x = half.n_rows, .threads = 256, .chained = true};
+    return rzc_launch(p->engine, p->engine->stream, RZC_K_half_k, shape, &half);
 }
 
 rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t value) {
@@ -72,8 +74,7 @@ rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t 
     const rzc_matrix *w = &product->w;
     const uint32_t type = kind_of(w->format), bn = width_of(e, w->rows, product->n_rows);
     const kind *k = &kinds[type];
-    rzc_half half = {.x = product->x, .n_rows = product->n_rows, .cols = w->cols, .is_bf16 = w->format == RZC_R_BF16};
-    rz_status status = rzc_make_half(p, &half, value);
+    rz_status status = make_half(p, product, value);
     if (status != RZ_OK) return status;
     rzc_gemm a = {.y = product->y, .bias = product->bias, .add = product->add, .x_scale = p->half_scale,
                   .m = product->n_rows, .n = w->rows, .k_tiles = w->cols / 256,

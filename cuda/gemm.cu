@@ -275,43 +275,17 @@ template <Type QT, bool BF, int WGS, int BN> __device__ __forceinline__ void gem
 FAMILY(q4k, Q4K, false) FAMILY(q6k, Q6K, false) FAMILY(q80, Q80, false) FAMILY(r16, R16, true)
 
 // Rows of F32 to what the products read: fp16 (or bf16), permuted, scaled by a power of two so that the largest of a row
-// is in [64, 128); x_scale undoes it. With `up` the value is silu(x) * up, with `norm` that of
-// RMSNorm. grid: n_rows; block: 256; cols: a multiple of 16
+// is in [64, 128); x_scale undoes it. grid: n_rows; block: 256; cols: a multiple of 16
 extern "C" __global__ void rzc_half_k(const rzc_half p) {
-    __shared__ float room[16];
+    __shared__ float room[8];
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
     const u64 t = blockIdx.x;
-    const float *x = p.x + t * p.cols, *up = p.up ? p.up + t * p.cols : nullptr;
-    auto value = [&](u32 i) {
-        float4 v = *(const float4 *)(x + i);
-        if (up) {
-            const float4 u = *(const float4 *)(up + i);
-            v.x = v.x / (1.f + __expf(-v.x)) * u.x, v.y = v.y / (1.f + __expf(-v.y)) * u.y;
-            v.z = v.z / (1.f + __expf(-v.z)) * u.z, v.w = v.w / (1.f + __expf(-v.w)) * u.w;
-        }
-        if (p.norm) {
-            const float4 w = *(const float4 *)(p.norm + i);
-            v.x *= w.x, v.y *= w.y, v.z *= w.z, v.w *= w.w;
-        }
-        return v;
-    };
-    float scale = 1.f, factor = 1.f;
-    if (p.norm) {
-        float sum = 0;
-        for (u32 i = threadIdx.x * 4; i < p.cols; i += 1024) {
-            const float4 v = *(const float4 *)(x + i);
-            sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-        }
-        for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(~0u, sum, o);
-        if (threadIdx.x % 32 == 0) room[8 + threadIdx.x / 32] = sum;
-        __syncthreads();
-        sum = 0;
-        for (int i = 0; i < 8; i++) sum += room[8 + i];
-        factor = rsqrtf(sum / p.cols + p.eps);
-    }
+    const float *x = p.x + t * p.cols;
+    auto value = [&](u32 i) { return *(const float4 *)(x + i); };
+    float scale = 1.f;
     if (!p.is_bf16) {
         float max = 0;
         for (u32 i = threadIdx.x * 4; i < p.cols; i += 1024) {
@@ -322,21 +296,19 @@ extern "C" __global__ void rzc_half_k(const rzc_half p) {
         if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = max;
         __syncthreads();
         for (int i = 0; i < 8; i++) max = fmaxf(max, room[i]);
-        max *= factor;
         const int e = (int)(__float_as_uint(max) >> 23) - 127; // max in [2^e, 2^(e + 1))
         const int by = e < -100 ? 106 : e > 100 ? -94 : 6 - e;
         scale = __uint_as_float((u32)(127 + by) << 23);
     }
     if (threadIdx.x == 0) p.x_scale[t] = 1.f / scale;
-    scale *= factor;
     for (u32 i = threadIdx.x * 16; i < p.cols; i += 4096) {
         u32 w[8];
 #pragma unroll
         for (int q = 0; q < 4; q++) {
             const float4 v = value(i + 4 * q);
             if (p.is_bf16) {
-                __nv_bfloat162 a = __floats2bfloat162_rn(v.x * scale, v.y * scale);
-                __nv_bfloat162 b = __floats2bfloat162_rn(v.z * scale, v.w * scale);
+                __nv_bfloat162 a = __floats2bfloat162_rn(v.x, v.y);
+                __nv_bfloat162 b = __floats2bfloat162_rn(v.z, v.w);
                 w[q] = *(u32 *)&a, w[4 + q] = *(u32 *)&b;
             } else {
                 __half2 a = __floats2half2_rn(v.x * scale, v.y * scale), b = __floats2half2_rn(v.z * scale, v.w * scale);

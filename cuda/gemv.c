@@ -207,37 +207,6 @@ static rz_status run_residual(rzc_program *p, const rzc_fusion *f, uint32_t n_ro
     return rzc_product_any(p, &p->tensors[matmul->w[0] - 1], &product, matmul->in[0]);
 }
 
-/* x of the matmuls becomes fp16 in one go, or the plain op runs where the rows are few (the last layer's). */
-static rz_status run_half(rzc_program *p, const rzc_fusion *f, uint32_t n_rows) {
-    const uint32_t first = f->norm != RZ_NO_OP ? f->norm : f->glu;
-    const rz_op *op = op_at(p, first), *matmul = op_at(p, f->mats[0]);
-    const rzc_matrix w = matrix(p, f->mats[0]);
-    rzc_half half = {.x = rzc_value(p, op->in[0]), .up = f->norm == RZ_NO_OP ? rzc_value(p, op->in[1]) : 0,
-                     .norm = f->norm != RZ_NO_OP ? vector(p, op->w[0]) : 0, .n_rows = n_rows, .cols = w.cols,
-                     .is_bf16 = w.format == RZC_R_BF16, .eps = f->norm != RZ_NO_OP ? op->f[0] : 0};
-    rz_cu_ptr x = 0;
-    rz_status status = RZ_OK;
-    if (n_rows > RZC_FEW_ROWS) {
-        status = rzc_make_half(p, &half, op->out[0]);
-    } else {
-        x = p->few;
-        status = rzc_run_op_to(p, op, x, n_rows);
-    }
-    for (uint32_t m = 0; m < f->n_mats && status == RZ_OK; m++) {
-        matmul = op_at(p, f->mats[m]);
-        const rzc_matrix own = matrix(p, f->mats[m]);
-        rzc_product product = {.w = own, .x = x, .y = rzc_value(p, f->add != RZ_NO_OP ? op_at(p, f->add)->out[0] : matmul->out[0]),
-                               .bias = vector(p, matmul->w[1]), .n_rows = n_rows, .ldx = own.cols, .ldy = own.rows,
-                               .n_out = own.rows, .x_div = 1, .factor = 1};
-        if (f->add != RZ_NO_OP) {
-            const rz_op *add = op_at(p, f->add);
-            product.add = rzc_value(p, add->in[0] == matmul->out[0] ? add->in[1] : add->in[0]);
-        }
-        status = rzc_product_any(p, &p->tensors[matmul->w[0] - 1], &product, op->out[0]);
-    }
-    return status;
-}
-
 rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch) {
     const rz_lowering *l = &p->lowering[p->row_class];
     rzc_fusion f;
@@ -250,8 +219,6 @@ rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch) {
     case RZC_HEADS: return run_heads(p, &f, n_rows);
     case RZC_GLU: return run_glu(p, &f, n_rows);
     case RZC_RESIDUAL: return run_residual(p, &f, n_rows);
-    case RZC_NORM_HALF:
-    case RZC_GLU_HALF: return run_half(p, &f, n_rows);
     default: break; /* many rows: prefill.c */
     }
     return RZ_E_INTERNAL;

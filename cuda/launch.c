@@ -6,11 +6,10 @@ typedef struct call {
     rzc_program *p;
     const rz_op *op;
     uint32_t rows; /* of in0, of out0 for ops without inputs */
-    rz_cu_ptr to;  /* in place of the memory of out0; 0 = there */
 } call;
 
 static rz_cu_ptr in(const call *c, uint32_t k) { return c->op->in[k] ? rzc_value(c->p, c->op->in[k]) : 0; }
-static rz_cu_ptr out(const call *c, uint32_t k) { return c->to ? c->to : rzc_value(c->p, c->op->out[k]); }
+static rz_cu_ptr out(const call *c, uint32_t k) { return rzc_value(c->p, c->op->out[k]); }
 static uint32_t cols_of(const call *c, uint32_t value) { return c->p->ir->values[value - 1].cols; }
 static const rz_tensor *weight(const call *c, uint32_t k) { return &c->p->tensors[c->op->w[k] - 1]; }
 static rz_cu_ptr vector(const call *c, uint32_t k) { return c->op->w[k] ? (uintptr_t)weight(c, k)->data : 0; }
@@ -58,7 +57,7 @@ static rz_status rope(const call *c) {
                   .frequency = c->p->numbers + constant->first * 8ull, .n_rows = c->rows,
                   .cols = cols_of(c, c->op->in[0]), .head_cols = c->op->n[0], .n_pairs = c->op->n[1] / 2,
                   .adjacent = c->op->n[2] == 1};
-    return launch(c, RZC_K_rope_k, (rzc_shape){.x = c->rows, .threads = 128}, &p);
+    return launch(c, RZC_K_rope_k, (rzc_shape){.x = c->rows, .threads = 256}, &p);
 }
 
 static rz_status kv_write(const call *c) {
@@ -67,8 +66,11 @@ static rz_status kv_write(const call *c) {
     return launch(c, RZC_K_kv_write_k, (rzc_shape){.x = c->rows, .y = 2, .threads = 128}, &p);
 }
 
-/* The largest of 4, 3, 2, 1 that divides the queries of a key head. */
-static uint32_t heads_of_block(uint32_t group) { return group % 4 == 0 ? 4 : group % 3 == 0 ? 3 : group % 2 == 0 ? 2 : 1; }
+/* Queries of a key head that a block takes together. Heads of 64 columns leave room for more. */
+static uint32_t heads_of_block(uint32_t group, uint32_t cols) {
+    if (cols == 64 && group % 4 == 0) return 4;
+    return group % 2 == 0 ? 2 : group % 3 == 0 ? 3 : 1;
+}
 
 /* Whether the kernels for an F16 cache know this one. */
 static bool is_usual(const call *c) {
@@ -94,7 +96,7 @@ static rz_status attention(const call *c) {
                       (rzc_shape){.x = tiles, .y = p.n_heads, .threads = 128, .shared_bytes = 4 * 64 * p.k_cols * 2}, &p);
     }
     if (is_usual(c) && program->row_class == 0) {
-        const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads), blocks = p.n_heads / heads;
+        const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads, p.k_cols), blocks = p.n_heads / heads;
         const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * c->rows);
         p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
         uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
@@ -106,14 +108,12 @@ static rz_status attention(const call *c) {
             kernel += RZC_K_placed_64_1 - RZC_K_attention_64_1;
             program->placing.rope = NULL;
         }
-        return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 128}, &p);
+        return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 256}, &p);
     }
     const uint32_t shared_bytes = (p.k_cols + p.v_cols + 128) * 4;
     return launch(c, RZC_K_attention_k,
                   (rzc_shape){.x = p.n_heads, .y = c->rows, .threads = 128, .shared_bytes = shared_bytes}, &p);
 }
-
-static rz_status elementwise(const call *c);
 
 bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write) {
     const rz_lowering *l = &p->lowering[p->row_class];
@@ -123,11 +123,6 @@ bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_w
     const call c = {.p = (rzc_program *)p, .op = op};
     return op->code == RZ_OP_ATTENTION && op->in[0] == q && op->n[0] == kv_write->n[0] && op->n[1] == kv_write->n[1] &&
            is_usual(&c) && rope->n[0] == op->n[4] && rope->n[1] == op->n[4];
-}
-
-rz_status rzc_run_op_to(rzc_program *p, const rz_op *op, rz_cu_ptr to, uint32_t n_rows) {
-    const call c = {.p = p, .op = op, .rows = n_rows, .to = to};
-    return op->code == RZ_OP_GLU ? elementwise(&c) : norm(&c);
 }
 
 static rz_status elementwise(const call *c) {

@@ -56,22 +56,31 @@ extern "C" __global__ void rzc_norm_k(const rzc_norm p) {
     }
 }
 
-// grid: n_rows; block: 128
+// Angles once a row, then all heads. grid: n_rows; block: 256
 extern "C" __global__ void rzc_rope_k(const rzc_rope p) {
+    __shared__ float2 turn[256];
     pdl();
     const u32 t = blockIdx.x, n_heads = p.cols / p.head_cols;
     const double position = p.step.row_position[t], magnitude = p.frequency[p.n_pairs];
-    const float *x = p.x + (u64)t * p.cols;
-    float *y = p.y + (u64)t * p.cols;
-    for (u32 i = threadIdx.x; i < p.n_pairs; i += blockDim.x) {
-        double s, c;
-        sincos(position * p.frequency[i], &s, &c);
-        const float cosine = (float)(c * magnitude), sine = (float)(s * magnitude);
-        const u32 a = p.adjacent ? 2 * i : i, b = p.adjacent ? 2 * i + 1 : i + p.n_pairs;
-        for (u32 h = 0; h < n_heads; h++) {
-            const float u = x[h * p.head_cols + a], v = x[h * p.head_cols + b];
-            y[h * p.head_cols + a] = u * cosine - v * sine;
-            y[h * p.head_cols + b] = u * sine + v * cosine;
+    const float *__restrict__ x = p.x + (u64)t * p.cols;
+    float *__restrict__ y = p.y + (u64)t * p.cols;
+    for (u32 first = 0; first < p.n_pairs; first += 256) {
+        const u32 n = min(256u, p.n_pairs - first);
+        __syncthreads();
+        for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
+            double s, c;
+            sincos(position * p.frequency[first + i], &s, &c);
+            turn[i] = make_float2((float)(c * magnitude), (float)(s * magnitude));
+        }
+        __syncthreads();
+#pragma unroll 4
+        for (u32 j = threadIdx.x; j < n * n_heads; j += blockDim.x) {
+            const u32 i = first + j % n, at = j / n * p.head_cols;
+            const u32 a = at + (p.adjacent ? 2 * i : i), b = at + (p.adjacent ? 2 * i + 1 : i + p.n_pairs);
+            const float2 f = turn[j % n];
+            const float u = x[a], v = x[b];
+            y[a] = u * f.x - v * f.y;
+            y[b] = u * f.y + v * f.x;
         }
     }
     const u32 still = p.head_cols - 2 * p.n_pairs;

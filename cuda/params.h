@@ -106,12 +106,9 @@ typedef struct rzc_gemm {
 /* Rows of F32 to the fp16 or bf16 rows that rzc_gemm reads. */
 typedef struct rzc_half {
     RZC_PTR(const float) x;
-    RZC_PTR(const float) up; /* NULL, or: silu(x) * up */
-    RZC_PTR(const float) norm; /* NULL, or: RMSNorm with these weights */
     RZC_PTR(uint16_t) y;
     RZC_PTR(float) x_scale;
-    uint32_t n_rows, cols, is_bf16;
-    float eps;
+    uint32_t n_rows, cols, is_bf16, reserved;
 } rzc_half;
 
 /* Head norm, RoPE and kvWrite of few rows. */

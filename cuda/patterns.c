@@ -127,7 +127,8 @@ static bool match_matmuls(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) 
     const rz_op *first = op_at(l, anchor);
     if (first->code != RZ_OP_MATMUL || family(l, anchor) == 0) return false;
     const rzc_format format = rzc_format_of(&l->ir->weights[first->w[0] - 1]);
-    const uint32_t end = anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
+    const uint32_t n_ops = l->ir->header->n_ops;
+    const uint32_t end = anchor + RZ_LAUNCH_SPAN < n_ops ? anchor + RZ_LAUNCH_SPAN : n_ops;
     f->n_mats = 0;
     for (uint32_t i = anchor; i < end && f->n_mats < 3; i++) {
         const rz_op *op = op_at(l, i);
@@ -151,34 +152,11 @@ static bool match_many_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f)
     return true;
 }
 
-static bool match_norm_half(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
-    const uint32_t value = op_at(l, anchor)->out[0];
-    if (!is_row_norm(l, anchor)) return false;
-    const uint32_t uses = l->value_uses[value - 1];
-    return uses >= 1 && uses <= 3 && norm_and_matmuls(l, anchor, uses, f);
-}
-
-static bool match_glu_half(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
-    const rz_op *op = op_at(l, anchor);
-    if (op->code != RZ_OP_GLU || op->n[0] != 0) return false;
-    const uint32_t user = only_user(l, op->out[0]);
-    if (user == RZ_NO_OP) return false;
-    if (!match_residual(l, user, f)) {
-        memset(f, 0xff, sizeof *f);
-        if (op_at(l, user)->code != RZ_OP_MATMUL || family(l, user) == 0) return false;
-        f->n_mats = 1, f->mats[0] = user;
-    }
-    f->glu = anchor;
-    return true;
-}
-
 bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f) {
     switch (pattern) {
     case RZC_HEADS: return match_heads(l, anchor, f);
     case RZC_GLU: return match_glu(l, anchor, f);
     case RZC_RESIDUAL: return match_residual(l, anchor, f);
-    case RZC_NORM_HALF: return match_norm_half(l, anchor, f);
-    case RZC_GLU_HALF: return match_glu_half(l, anchor, f);
     case RZC_MANY_GLU: return match_many_glu(l, anchor, f);
     case RZC_MANY_MATMULS: return match_matmuls(l, anchor, f);
     }
@@ -217,20 +195,11 @@ static uint32_t show_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t ops
     return show(l, RZC_MANY_MATMULS, anchor, ops);
 }
 
-static uint32_t show_norm_half(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
-    return show(l, RZC_NORM_HALF, anchor, ops);
-}
-static uint32_t show_glu_half(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
-    return show(l, RZC_GLU_HALF, anchor, ops);
-}
-
 /* Class 0 is that of few rows, class 1 of more. */
 const rz_pattern rzc_patterns[] = {
     {.name = "heads", .class_mask = 1, .match = show_heads},
     {.name = "glu", .class_mask = 1, .match = show_glu},
     {.name = "matmul add", .class_mask = 3, .match = show_residual},
-    {.name = "norm matmuls", .class_mask = 2, .match = show_norm_half},
-    {.name = "glu matmul", .class_mask = 2, .match = show_glu_half},
     {.name = "glu, many", .class_mask = 2, .match = show_many_glu},
     {.name = "matmuls, many", .class_mask = 2, .match = show_matmuls},
 };

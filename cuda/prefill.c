@@ -36,13 +36,19 @@ bool rzc_can_prefill(const rzc_program *p, const rzc_product *q) {
 }
 
 /* Activations as tiles, unless the last product read the same. id: of the value, 0 = unknown. */
-static rz_status convert(rzc_program *p, rz_cu_ptr x, uint32_t id, uint32_t n_rows, uint32_t ldx, uint32_t cols, bool bf16) {
+static rz_status convert(rzc_program *p, rz_cu_ptr x, uint32_t id, uint32_t n_rows, uint32_t ldx, uint32_t cols,
+                         bool bf16) {
     if (id != 0 && p->tiles_value == id && p->tiles_bf16 == bf16) return RZ_OK;
     p->tiles_value = id;
     p->tiles_bf16 = bf16;
     const uint32_t rows_pad = padded(n_rows);
-    rzc_prefill_x c = {.x = x, .tiles = p->tiles + rows_pad * 4ull, .row_scale = p->tiles, .n_rows = n_rows,
-                       .rows_pad = rows_pad, .ldx = ldx, .cols = cols};
+    rzc_prefill_x c = {.x = x,
+                       .tiles = p->tiles + rows_pad * 4ull,
+                       .row_scale = p->tiles,
+                       .n_rows = n_rows,
+                       .rows_pad = rows_pad,
+                       .ldx = ldx,
+                       .cols = cols};
     const uint32_t kernel = bf16 ? RZC_K_prefill_x_bf16 : RZC_K_prefill_x_f16;
     const rzc_shape shape = {.x = n_rows, .threads = cols > 8192 ? 512 : 256, .chained = true};
     return rzc_launch(p->engine, p->engine->stream, kernel, shape, &c);
@@ -96,13 +102,20 @@ static rz_status multiply(rzc_program *p, rzc_prefill *q) {
 static bool wants_bf16(uint32_t format) { return format == RZC_BF16 || format == RZC_R_BF16; }
 
 rz_status rzc_prefill_product(rzc_program *p, const rzc_product *product, uint32_t x) {
-    const rz_status status = convert(p, product->x, x, product->n_rows, product->ldx, product->w.cols,
-                                     wants_bf16(product->w.format));
+    const rz_status status =
+        convert(p, product->x, x, product->n_rows, product->ldx, product->w.cols, wants_bf16(product->w.format));
     if (status != RZ_OK) return status;
-    rzc_prefill q = {.n_rows = product->n_rows, .cols = product->w.cols, .n_mats = 1, .factor = product->factor,
+    rzc_prefill q = {.n_rows = product->n_rows,
+                     .cols = product->w.cols,
+                     .n_mats = 1,
+                     .factor = product->factor,
                      .cap = product->cap};
-    q.mats[0] = (rzc_prefill_matrix){.w = product->w, .y = product->y, .bias = product->bias, .add = product->add,
-                                     .n_out = product->n_out, .ldy = product->ldy};
+    q.mats[0] = (rzc_prefill_matrix){.w = product->w,
+                                     .y = product->y,
+                                     .bias = product->bias,
+                                     .add = product->add,
+                                     .n_out = product->n_out,
+                                     .ldy = product->ldy};
     return multiply(p, &q);
 }
 
@@ -120,9 +133,11 @@ rz_status rzc_prefill_fusion(rzc_program *p, const rz_launch *launch) {
     for (uint32_t i = 0; i < f.n_mats; i++) {
         const rz_op *op = &ir->ops[f.mats[i]];
         const rz_tensor *w = &p->tensors[op->w[0] - 1];
-        const uint32_t out = f.glu != RZ_NO_OP ? ir->ops[f.glu].out[0] : f.add != RZ_NO_OP ? ir->ops[f.add].out[0] : op->out[0];
-        q.mats[i] = (rzc_prefill_matrix){.w = rzc_matrix_of(w), .y = rzc_value(p, out), .n_out = w->spec.rows,
-                                         .ldy = ir->values[out - 1].cols};
+        const uint32_t out = f.glu != RZ_NO_OP   ? ir->ops[f.glu].out[0]
+                             : f.add != RZ_NO_OP ? ir->ops[f.add].out[0]
+                                                 : op->out[0];
+        q.mats[i] = (rzc_prefill_matrix){
+            .w = rzc_matrix_of(w), .y = rzc_value(p, out), .n_out = w->spec.rows, .ldy = ir->values[out - 1].cols};
         if (op->w[1] != 0) q.mats[i].bias = (uintptr_t)p->tensors[op->w[1] - 1].data;
     }
     if (f.glu != RZ_NO_OP) q.glu = ir->ops[f.glu].n[0] == 0 ? RZC_PREFILL_SILU : RZC_PREFILL_GELU;
@@ -138,16 +153,20 @@ rz_status rzc_prefill_fusion(rzc_program *p, const rz_launch *launch) {
 
 bool rzc_can_attend_prompt(const rzc_program *p, const rzc_attention *a) {
     if (rzc_is_fixed(p) || !a->cached || a->n_rows < ATTENTION_ROWS || p->engine->cc_major < 8) return false;
-    if (a->k_cols != a->v_cols || (a->k_cols != 64 && a->k_cols != 128) || a->n_heads / a->n_kv_heads > 64) return false;
+    if (a->k_cols != a->v_cols || (a->k_cols != 64 && a->k_cols != 128) || a->n_heads / a->n_kv_heads > 64)
+        return false;
     const rz_cache_group *group = &p->step->cache->groups[a->group].spec;
     return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
 }
 
 rz_status rzc_attend_prompt(rzc_program *p, const rzc_attention *a) {
     const uint32_t warps = a->k_cols == 64 ? 4 : 8, n_tokens = 16 * warps / (a->n_heads / a->n_kv_heads);
-    const rzc_shape shape = {.x = (a->n_rows + n_tokens - 1) / n_tokens + p->n_rows[RZ_ROWS_S], .y = a->n_kv_heads,
-                             .threads = 32 * warps, .shared_bytes = 512 * a->k_cols, .chained = true};
+    const rzc_shape shape = {.x = (a->n_rows + n_tokens - 1) / n_tokens + p->n_rows[RZ_ROWS_S],
+                             .y = a->n_kv_heads,
+                             .threads = 32 * warps,
+                             .shared_bytes = 512 * a->k_cols,
+                             .chained = true};
     rzc_attention copy = *a;
-    return rzc_launch(p->engine, p->engine->stream, a->k_cols == 64 ? RZC_K_prompt_attention_64 : RZC_K_prompt_attention_128,
-                      shape, &copy);
+    return rzc_launch(p->engine, p->engine->stream,
+                      a->k_cols == 64 ? RZC_K_prompt_attention_64 : RZC_K_prompt_attention_128, shape, &copy);
 }

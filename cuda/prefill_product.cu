@@ -19,7 +19,8 @@ __device__ __forceinline__ void load_group(const rzc_prefill_x &p, const float *
         for (int j = 0; j < 16; j++) v[j] = k + j < p.cols ? x[k + j] : 0.f;
     }
 }
-template <bool BF> __device__ __forceinline__ void store_group(const rzc_prefill_x &p, u32 t, u32 i, const float (&v)[16], float scale) {
+template <bool BF>
+__device__ __forceinline__ void store_group(const rzc_prefill_x &p, u32 t, u32 i, const float (&v)[16], float scale) {
     u8 *row = p.tiles + ((u64)(i / 4) * p.rows_pad + t) * 128;
 #pragma unroll
     for (u32 u = 0; u < 2; u++) {
@@ -79,8 +80,9 @@ extern "C" __global__ void __launch_bounds__(512) rzc_prefill_x_bf16(const rzc_p
 // Eight warps, 4 along the outputs (32 each) x 2 along the rows (64 each). With a GLU a tile is 64 outputs: every 16
 // rows of weights are 8 of gate and 8 of up, so that one lane has both sums.
 constexpr int TILE_BYTES = 128 * 128;
-template <int F> __device__ __forceinline__ void load_weights(const rzc_prefill &p, const rzc_prefill_matrix &m, u32 n0,
-                                                              u32 k0, u8 *to) {
+template <int F>
+__device__ __forceinline__ void load_weights(const rzc_prefill &p, const rzc_prefill_matrix &m, u32 n0, u32 k0,
+                                             u8 *to) {
     constexpr bool BF = is_bf16(F);
 #pragma unroll 2
     for (u32 i = threadIdx.x; i < 1024; i += 256) {
@@ -131,10 +133,12 @@ template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
         for (u32 j = 0; j < 4; j++) {
             u32 a[2][4], b[4][4];
 #pragma unroll
-            for (u32 i = 0; i < 2; i++) ldmatrix4(a[i], w + (wn + i * 16 + lane % 16) * 128 + (((2 * j + lane / 16) ^ sw) << 4));
+            for (u32 i = 0; i < 2; i++)
+                ldmatrix4(a[i], w + (wn + i * 16 + lane % 16) * 128 + (((2 * j + lane / 16) ^ sw) << 4));
 #pragma unroll
             for (u32 i = 0; i < 4; i++) { // two groups of 8 rows, both halves of the 16 columns
-                ldmatrix4(b[i], x + (wt + i * 16 + (lane & 7) + (lane & 16) / 2) * 128 + (((2 * j + (lane >> 3 & 1)) ^ sw) << 4));
+                ldmatrix4(b[i], x + (wt + i * 16 + (lane & 7) + (lane & 16) / 2) * 128 +
+                                    (((2 * j + (lane >> 3 & 1)) ^ sw) << 4));
             }
 #pragma unroll
             for (u32 i = 0; i < 2; i++) {
@@ -158,7 +162,9 @@ template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
                     if (n < m.n_out) {
                         const float a = acc[i][j][e] * s + (m.bias ? m.bias[n] : 0.f);
                         const float b = acc[i][j][2 + e] * s + (p.mats[1].bias ? p.mats[1].bias[n] : 0.f);
-                        m.y[(u64)t * m.ldy + n] = gate(a, p.glu == RZC_PREFILL_GELU ? GELU_1 : 1.f, p.glu == RZC_PREFILL_GELU ? GELU_3 : 0.f) * b;
+                        m.y[(u64)t * m.ldy + n] = gate(a, p.glu == RZC_PREFILL_GELU ? GELU_1 : 1.f,
+                                                       p.glu == RZC_PREFILL_GELU ? GELU_3 : 0.f) *
+                                                  b;
                     }
                 } else {
                     const u32 n = n0 + wn + i * 16 + g;
@@ -170,9 +176,25 @@ template <int F> __device__ __forceinline__ void product(const rzc_prefill &p) {
     }
 }
 // grid: (n_rows / 128, n_tiles); block: 256; shared: 65536
-#define KERNEL(f)                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(256, 2) rzc_prefill_##f(const __grid_constant__ rzc_prefill p) {     \
-        product<RZC_##f>(p);                                                                                          \
+#define KERNEL(f)                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256, 2) rzc_prefill_##f(const __grid_constant__ rzc_prefill p) { \
+        product<RZC_##f>(p);                                                                                      \
     }
-KERNEL(F16) KERNEL(BF16) KERNEL(Q4_0) KERNEL(Q4_1) KERNEL(Q5_0) KERNEL(Q5_1) KERNEL(Q8_0) KERNEL(Q2_K) KERNEL(Q3_K)
-KERNEL(Q4_K) KERNEL(Q5_K) KERNEL(Q6_K) KERNEL(IQ4_NL) KERNEL(IQ4_XS) KERNEL(R_Q4_K) KERNEL(R_Q6_K) KERNEL(R_Q8_0) KERNEL(R_BF16)
+KERNEL(F16)
+KERNEL(BF16)
+KERNEL(Q4_0)
+KERNEL(Q4_1)
+KERNEL(Q5_0)
+KERNEL(Q5_1)
+KERNEL(Q8_0)
+KERNEL(Q2_K)
+KERNEL(Q3_K)
+KERNEL(Q4_K)
+KERNEL(Q5_K)
+KERNEL(Q6_K)
+KERNEL(IQ4_NL)
+KERNEL(IQ4_XS)
+KERNEL(R_Q4_K)
+KERNEL(R_Q6_K)
+KERNEL(R_Q8_0)
+KERNEL(R_BF16)

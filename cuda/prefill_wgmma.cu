@@ -1,8 +1,8 @@
 // prefill_wgmma.cu - products of many token rows with weights in records, on Hopper: y^T = W x^T, so that the weights
 // are the A operand, decoded in registers, and the activations (prefill.cuh) the B operand, as they lie.
 //
-// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies weights, whole records into a ring of slots, and
-// does not wait for the kernels ahead; warp 9 copies activations, stages of 64 columns. Two warpgroups of 64 outputs
+// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies weights, whole records into a ring of slots,
+// and does not wait for the kernels ahead; warp 9 copies activations, stages of 64 columns. Two warpgroups of 64
 // decode chunk i + 1 while the tensor cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is
 // summed in the order of its columns: a row's result depends on nothing but the row.
 #include "wgmma.cuh"
@@ -31,11 +31,11 @@ __device__ __forceinline__ u32 mul2(u32 a, u32 b) {
 }
 __device__ __forceinline__ u32 low2(u32 x) { return __byte_perm(x, x, 0x1010); }
 __device__ __forceinline__ u32 high2(u32 x) { return __byte_perm(x, x, 0x3232); }
-constexpr u32 SCALE2 = 0x54005400u; // WEIGHT_SCALE, twice
+[[maybe_unused]] constexpr u32 SCALE2 = 0x54005400u; // WEIGHT_SCALE, twice
 
 // The 16 rows a warp works on: a record, or (GLU) half of one of gate and half of one of up.
 struct Record {
-    const u8 *low, *high; // rows n, rows n + 8: the same unless GLU
+    const u8 *low, *high;  // rows n, rows n + 8: the same unless GLU
     int low_row, high_row; // word (0 or 1) of a pair: which half of its record
 };
 
@@ -72,8 +72,10 @@ __device__ __forceinline__ uint4 words(const Record &r, u32 part, int lane) {
     const uint4 b = *(const uint4 *)(r.high + part + lane * 16);
     return r.low_row ? make_uint4(a.y, b.y, a.w, b.w) : make_uint4(a.x, b.x, a.z, b.z);
 }
-// 64 columns, groups 2c and 2c + 1: a[4 j + i] = A register i of step j. r: the quants of this chunk; v: Q6_K's low bits.
-template <int F> __device__ __forceinline__ void decode(u32 (&a)[16], const Record &r, const uint4 &v, const u32 (&sv)[4], int lane, int c) {
+// 64 columns, groups 2c and 2c + 1: a[4 j + i] = A register i of step j. r: quants of the chunk; v: Q6_K's low bits.
+template <int F>
+__device__ __forceinline__ void decode(u32 (&a)[16], const Record &r, const uint4 &v, const u32 (&sv)[4], int lane,
+                                       int c) {
     u32 s[2][2]; // [group][row n, n + 8]
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -91,16 +93,20 @@ template <int F> __device__ __forceinline__ void decode(u32 (&a)[16], const Reco
         const uint4 w = w4[F == RZC_R_Q8_0 ? i : 0];
         const u32 ww[4] = {w.x, w.y, w.z, w.w}, vv[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-        for (int j = 0; j < 4; j++) { // word 2h + hi: registers hi and hi + 2 of step 2i + h; value = (1024 + byte) * mul + sub
+        for (int j = 0; j < 4;
+             j++) { // word 2h + hi: registers hi and hi + 2 of step 2i + h; value = (1024 + byte) * mul + sub
             const int h = j >> 1, hi = j & 1;
             u32 b, sub = 0xE400E400u, mul = 0x3C003C00u;
             if constexpr (F == RZC_R_Q4_K) {
                 b = ww[j] & (i ? 0xf0f0f0f0u : 0x0f0f0f0fu);
                 if (i) mul = 0x2C002C00u, sub = 0xD400D400u; // byte = 16 q
-            } else if constexpr (F == RZC_R_Q6_K) { // byte = q, or 4 q where that saves a shift
+            } else if constexpr (F == RZC_R_Q6_K) {          // byte = q, or 4 q where that saves a shift
                 const int sh = 2 * ((2 * c + i) & 3);
-                if (!i) b = and_or(vv[j] >> sh, 0x03030303u, ((ww[j] << 2) & 0x3c3c3c3cu) ^ 0x20202020u), sub = 0xE420E420u;
-                else b = and_or(sh > 2 ? vv[j] >> (sh - 2) : vv[j], 0x0c0c0c0cu, (ww[j] & 0xf0f0f0f0u) ^ 0x80808080u), mul = 0x34003400u, sub = 0xDC80DC80u;
+                if (!i)
+                    b = and_or(vv[j] >> sh, 0x03030303u, ((ww[j] << 2) & 0x3c3c3c3cu) ^ 0x20202020u), sub = 0xE420E420u;
+                else
+                    b = and_or(sh > 2 ? vv[j] >> (sh - 2) : vv[j], 0x0c0c0c0cu, (ww[j] & 0xf0f0f0f0u) ^ 0x80808080u),
+                    mul = 0x34003400u, sub = 0xDC80DC80u;
             } else {
                 b = ww[j] ^ 0x80808080u, sub = 0xE480E480u;
             }
@@ -110,7 +116,9 @@ template <int F> __device__ __forceinline__ void decode(u32 (&a)[16], const Reco
                 p = mul == 0x3C003C00u ? add2(p, sub) : fma2(p, mul, sub); // exact
                 const u32 sc = s[i][hi];
                 a[4 * (2 * i + h) + hi + 2 * x] = F == RZC_R_Q4_K ? fma2(p, low2(sc), high2(sc))
-                                                  : mul2(p, F == RZC_R_Q8_0 ? sc : h ? high2(sc) : low2(sc));
+                                                                  : mul2(p, F == RZC_R_Q8_0 ? sc
+                                                                            : h             ? high2(sc)
+                                                                                            : low2(sc));
             }
         }
     }
@@ -126,9 +134,9 @@ __device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) {
 // ---- the kernel ----
 
 template <int F, int BN> struct Layout {
-    static constexpr int X = BN * 128;                                       // activations of a stage
-    static constexpr int PART = F == RZC_R_BF16 ? 2 : 4;                     // chunks of 64 columns in a slot
-    static constexpr int RECORD = F == RZC_R_BF16 ? 4096 : record_bytes(F);  // of a record in a slot
+    static constexpr int X = BN * 128;                                      // activations of a stage
+    static constexpr int PART = F == RZC_R_BF16 ? 2 : 4;                    // chunks of 64 columns in a slot
+    static constexpr int RECORD = F == RZC_R_BF16 ? 4096 : record_bytes(F); // of a record in a slot
     static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : F == RZC_R_Q6_K || F == RZC_R_Q8_0 ? 2 : 3;
     static constexpr int FREE = 231424 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
     static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * X;
@@ -150,7 +158,8 @@ struct Ring {
 };
 template <int F, int BN> __device__ __forceinline__ void copy_weights(const rzc_prefill &p, u32 slots, Ring ring) {
     using L = Layout<F, BN>;
-    const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
+    const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles,
+              KB = p.cols / 256;
     u32 slot = 0, phase = 1;
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
         const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
@@ -180,9 +189,10 @@ template <int F, int BN> __device__ __forceinline__ void copy_activations(const 
     }
 }
 
-// acc[4 j + {0, 1}]: (first row of the lane; token rows 8 j + 2 q, + 1), + {2, 3}: its second row. Loads of eight results
-// come before their stores. Short code: all of it is unrolled, BN / 16 times.
-template <int BN, bool GLU> __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
+// acc[4 j + {0, 1}]: (first row of the lane; token rows 8 j + 2 q, + 1), + {2, 3}: its second row. Loads of eight
+// results come before their stores. Short code: all of it is unrolled, BN / 16 times.
+template <int BN, bool GLU>
+__device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const rzc_prefill_matrix &m = p.mats[GLU ? 0 : mat];
     const rzc_prefill_matrix &m1 = p.mats[GLU ? 1 : mat];
@@ -202,8 +212,10 @@ template <int BN, bool GLU> __device__ __forceinline__ void store(const rzc_pref
         for (u32 i = 0; i < 4; i++) {
             const float s = __ldg(scale + j * 8 + i / 2 * 8 + i % 2); // rows up to rows_pad have one, of any value
             v[i] = acc[4 * j + i / 2 * 4 + i % 2] * s + b, v1[i] = acc[4 * j + i / 2 * 4 + 2 + i % 2] * s + b1;
-            if (GLU) v[i] = gate(v[i], c1, c3) * v1[i];
-            else v[i] *= factor, v1[i] *= factor;
+            if (GLU)
+                v[i] = gate(v[i], c1, c3) * v1[i];
+            else
+                v[i] *= factor, v1[i] *= factor;
         }
         if (!GLU && add) {
 #pragma unroll
@@ -223,7 +235,8 @@ template <int BN, bool GLU> __device__ __forceinline__ void store(const rzc_pref
 }
 
 template <int F, int BN, bool GLU>
-__device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, const u8 *slots, Ring x_ring, Ring w_ring) {
+__device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, const u8 *slots, Ring x_ring,
+                                        Ring w_ring) {
     using L = Layout<F, BN>;
     const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
     const int lane = threadIdx.x % 32, first = threadIdx.x % 128 == 0, warp = threadIdx.x / 32;
@@ -239,7 +252,10 @@ __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, 
             for (int c = 0; c < 4; c++) {
                 if (c % L::PART == 0) barrier_wait(w_ring.full + 8 * slot, w_phase);
                 const u8 *base = slots + slot * L::SLOT;
-                auto at = [&](int byte) { return Record{base + r0 * L::RECORD + byte, (GLU ? base + r1 * L::RECORD : base + r0 * L::RECORD) + byte, h0, h1}; };
+                auto at = [&](int byte) {
+                    return Record{base + r0 * L::RECORD + byte,
+                                  (GLU ? base + r1 * L::RECORD : base + r0 * L::RECORD) + byte, h0, h1};
+                };
                 u32(&regs)[16] = a[c & 1];
                 if constexpr (F == RZC_R_BF16) {
                     fetch(regs, at(c % L::PART * 2048), lane);
@@ -254,7 +270,8 @@ __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, 
 #pragma unroll
                 for (int j = 0; j < 4; j++) Wgmma<BN, is_bf16(F)>::run(acc, regs + 4 * j, b + 2 * j, j || c ? 1 : add);
                 wgmma_commit();
-                wgmma_wait<1>(); // the chunk before has been multiplied: its registers, its stage and, in time, its slot are free
+                // after this the chunk before has been multiplied: its registers, stage and, in time, slot are free
+                wgmma_wait<1>();
                 if (first && last != ~0u) {
                     barrier_arrive(x_ring.empty + 8 * last);
                     if (c % L::PART == 0) barrier_arrive(w_ring.empty + 8 * last_slot);
@@ -281,7 +298,8 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
     dependents();
     u8 *stages = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *slots = stages + L::STAGES * L::X;
     const u32 bars = shared_at(slots + L::SLOTS * L::SLOT);
-    const Ring x_ring = {bars, bars + 8 * L::STAGES}, w_ring = {bars + 16 * L::STAGES, bars + 16 * L::STAGES + 8 * L::SLOTS};
+    const Ring x_ring = {bars, bars + 8 * L::STAGES},
+               w_ring = {bars + 16 * L::STAGES, bars + 16 * L::STAGES + 8 * L::SLOTS};
     if (threadIdx.x == 0) {
         for (int s = 0; s < L::STAGES; s++) barrier_init(x_ring.full + 8 * s, 1), barrier_init(x_ring.empty + 8 * s, 2);
         for (int s = 0; s < L::SLOTS; s++) barrier_init(w_ring.full + 8 * s, 1), barrier_init(w_ring.empty + 8 * s, 2);
@@ -291,20 +309,30 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
     if (threadIdx.x >= 256) {
         // 40 x 128 + 232 x 256 registers are what the block has at its start; a larger sum never gets them
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x < 288) copy_weights<F, BN>(p, shared_at(slots), w_ring);
-        else if (threadIdx.x == 288) copy_activations<F, BN>(p, shared_at(stages), x_ring);
+        if (threadIdx.x < 288)
+            copy_weights<F, BN>(p, shared_at(slots), w_ring);
+        else if (threadIdx.x == 288)
+            copy_activations<F, BN>(p, shared_at(stages), x_ring);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
         predecessors();
-        if (p.glu) consume<F, BN, true>(p, stages, slots, x_ring, w_ring);
-        else consume<F, BN, false>(p, stages, slots, x_ring, w_ring);
+        if (p.glu)
+            consume<F, BN, true>(p, stages, slots, x_ring, w_ring);
+        else
+            consume<F, BN, false>(p, stages, slots, x_ring, w_ring);
     }
 #endif
 }
 // grid: SMs; block: 384; shared: Layout::BYTES
-#define KERNEL(f, bn)                                                                                                 \
+#define KERNEL(f, bn)                                                                                                  \
     extern "C" __global__ void __launch_bounds__(384, 1) rzc_wgmma_##f##_##bn(const __grid_constant__ rzc_prefill p) { \
-        product<RZC_##f, bn>(p);                                                                                      \
+        product<RZC_##f, bn>(p);                                                                                       \
     }
-#define KERNELS(f) KERNEL(f, 64) KERNEL(f, 128) KERNEL(f, 256)
-KERNELS(R_Q4_K) KERNELS(R_Q6_K) KERNELS(R_Q8_0) KERNELS(R_BF16)
+#define KERNELS(f) \
+    KERNEL(f, 64)  \
+    KERNEL(f, 128) \
+    KERNEL(f, 256)
+KERNELS(R_Q4_K)
+KERNELS(R_Q6_K)
+KERNELS(R_Q8_0)
+KERNELS(R_BF16)

@@ -112,7 +112,6 @@ static uint64_t place_all(rzc_program *p) {
     if (half_cols > 0) {
         p->half = at, at += aligned(half_cols * 2 * p->options.max_tokens);
         p->half_scale = at, at += aligned(p->options.max_tokens * 4ull);
-        p->few = at, at += aligned(half_cols * 4 * RZC_FEW_ROWS);
     }
     for (uint32_t k = 0; k < p->n_angles; k++) {
         p->angles[k].at = at, at += aligned((uint64_t)RZC_FEW_ROWS * p->angles[k].n_pairs * 8);

@@ -1,9 +1,9 @@
-// prompt_attention.cu - attention of many rows over an F16 cache, by mma.sync: causal, windows, softcap, sinks, heads that
-// share keys; chunks of several sequences in one launch.
+// prompt_attention.cu - attention of many rows over an F16 cache, by mma.sync: causal, windows, softcap, sinks, heads
+// that share keys; chunks of several sequences in one launch.
 //
-// A block takes 16 W rows of one key head: (token, query head) pairs, all heads of the group for each token, so keys and
-// values are read once for them. A warp has 16 rows. Keys come in tiles of 64 at absolute multiples of 64, two stages
-// (cp.async), each row keeps a running maximum: a row's result depends on nothing but its sequence.
+// A block takes 16 W rows of one key head: (token, query head) pairs, all heads of the group for each token, so keys
+// and values are read once for them. A warp has 16 rows. Keys come in tiles of 64 at absolute multiples of 64, two
+// stages (cp.async), each row keeps a running maximum: a row's result depends on nothing but its sequence.
 // Shared: [2 stages][K, V][64 tokens][D] halves, 16-byte units of a row at unit ^ token % 8.
 #include "prefill.cuh"
 
@@ -23,7 +23,8 @@ struct Cache {
     u32 shift, k_bytes, v_bytes;
 };
 // Keys `first` ... + 63 of the cache into a stage; those outside [begin, end) are zeros.
-template <int D, int W> __device__ __forceinline__ void load_keys(const Cache &c, u32 first, u32 begin, u32 end, u32 to) {
+template <int D, int W>
+__device__ __forceinline__ void load_keys(const Cache &c, u32 first, u32 begin, u32 end, u32 to) {
     constexpr u32 UNITS = D / 8, STEP = W * 32 / UNITS;
     const u32 unit = threadIdx.x % UNITS;
     for (u32 r = threadIdx.x / UNITS; r < KEYS; r += STEP) {
@@ -43,7 +44,8 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
     dependents();
     predecessors();
     // the tile: the last tokens first, they have the most keys
-    const u32 group = p.n_heads / p.n_kv_heads, head = blockIdx.y, n_tokens = 16 * W / group, n_seqs = p.step.head->n_seqs;
+    const u32 group = p.n_heads / p.n_kv_heads, head = blockIdx.y, n_tokens = 16 * W / group,
+              n_seqs = p.step.head->n_seqs;
     u32 tile = gridDim.x - 1 - blockIdx.x, seq = 0, row0 = 0, count = 0;
     for (; seq < n_seqs; seq++) {
         row0 = p.step.seq_first_row[seq], count = p.step.seq_first_row[seq + 1] - row0;
@@ -57,9 +59,13 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
     const u32 begin = p.window && p.window <= lowest ? lowest - p.window + 1 : 0;
     const rzc_group &g = p.step.head->groups[p.group];
     const u64 layer_at = (u64)p.layer * (g.k_bytes + g.v_bytes) << g.page_shift;
-    const Cache cache = {g.data + layer_at + head * D * 2, g.data + layer_at + ((u64)g.k_bytes << g.page_shift) + head * D * 2,
-                         p.step.head->pages + p.step.seq_pages[seq * RZC_GROUPS + p.group], g.page_bytes, g.page_shift,
-                         g.k_bytes, g.v_bytes};
+    const Cache cache = {g.data + layer_at + head * D * 2,
+                         g.data + layer_at + ((u64)g.k_bytes << g.page_shift) + head * D * 2,
+                         p.step.head->pages + p.step.seq_pages[seq * RZC_GROUPS + p.group],
+                         g.page_bytes,
+                         g.page_shift,
+                         g.k_bytes,
+                         g.v_bytes};
     const u32 first = begin / KEYS * KEYS, stages = shared_at(room);
     load_keys<D, W>(cache, first, begin, end, stages);
 
@@ -79,7 +85,8 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
 #pragma unroll
         for (u32 j = 0; j < J; j++) {
             const float2 a = *(const float2 *)(from + j * 16), b = *(const float2 *)(from + j * 16 + 8);
-            qf[j][h] = pack16<false>(a.x * factor, a.y * factor), qf[j][2 + h] = pack16<false>(b.x * factor, b.y * factor);
+            qf[j][h] = pack16<false>(a.x * factor, a.y * factor),
+            qf[j][2 + h] = pack16<false>(b.x * factor, b.y * factor);
         }
     }
     float sum[D / 8][4] = {};
@@ -95,7 +102,8 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
 #pragma unroll
             for (u32 i = 0; i < KEYS / 16; i++) {
                 u32 b[4];
-                ldmatrix4(b, k + (i * 16 + (lane & 7) + (lane & 16) / 2) * D * 2 + (((2 * j + (lane >> 3 & 1)) ^ sw) << 4));
+                ldmatrix4(b, k + (i * 16 + (lane & 7) + (lane & 16) / 2) * D * 2 +
+                                 (((2 * j + (lane >> 3 & 1)) ^ sw) << 4));
                 mma16<false>(s[2 * i], qf[j], b[0], b[1]);
                 mma16<false>(s[2 * i + 1], qf[j], b[2], b[3]);
             }
@@ -139,7 +147,8 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
         for (u32 i = 0; i < KEYS / 16; i++) {
             u32 a[4];
             a[0] = pack16<false>(s[2 * i][0], s[2 * i][1]), a[1] = pack16<false>(s[2 * i][2], s[2 * i][3]);
-            a[2] = pack16<false>(s[2 * i + 1][0], s[2 * i + 1][1]), a[3] = pack16<false>(s[2 * i + 1][2], s[2 * i + 1][3]);
+            a[2] = pack16<false>(s[2 * i + 1][0], s[2 * i + 1][1]),
+            a[3] = pack16<false>(s[2 * i + 1][2], s[2 * i + 1][3]);
 #pragma unroll
             for (u32 j = 0; j < J; j++) {
                 u32 b[4];
@@ -160,8 +169,9 @@ template <int D, int W> __device__ __forceinline__ void attend(const rzc_attenti
     }
 }
 // grid: (n_rows / (16 W / group) + n_seqs, n_kv_heads); block: 32 W; shared: 512 D bytes
-#define KERNEL(d, w, blocks)                                                                                          \
+#define KERNEL(d, w, blocks)                                                                                       \
     extern "C" __global__ void __launch_bounds__(w * 32, blocks) rzc_prompt_attention_##d(const rzc_attention p) { \
-        attend<d, w>(p);                                                                                              \
+        attend<d, w>(p);                                                                                           \
     }
-KERNEL(64, 4, 3) KERNEL(128, 8, 1)
+KERNEL(64, 4, 3)
+KERNEL(128, 8, 1)

@@ -3,24 +3,35 @@
 #pragma once
 #include "prefill.cuh"
 
-__device__ __forceinline__ void barrier_init(u32 b, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(b), "r"(n)); }
+__device__ __forceinline__ void barrier_init(u32 b, int n) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(b), "r"(n));
+}
 __device__ __forceinline__ void barrier_expect(u32 b, u32 n_bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(b), "r"(n_bytes) : "memory");
 }
-__device__ __forceinline__ void barrier_arrive(u32 b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(b) : "memory"); }
+__device__ __forceinline__ void barrier_arrive(u32 b) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(b) : "memory");
+}
 __device__ __forceinline__ void barrier_wait(u32 b, u32 parity) {
-    asm volatile("{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra W_%=;\n}" ::"r"(b),
-                 "r"(parity) : "memory");
+    asm volatile(
+        "{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra W_%=;\n}" ::"r"(b),
+        "r"(parity)
+        : "memory");
 }
 __device__ __forceinline__ void bulk_copy(u32 to, const void *from, u32 n_bytes, u32 barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(n_bytes), "r"(barrier) : "memory");
+                 "l"(from), "r"(n_bytes), "r"(barrier)
+                 : "memory");
 }
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int N> __device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+template <int N> __device__ __forceinline__ void wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
 // B tile: rows of 128 bytes, 128-byte swizzle, groups of eight rows 1024 bytes apart.
-__device__ __forceinline__ u64 swizzled_tile(u32 at) { return (u64)((at & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
+__device__ __forceinline__ u64 swizzled_tile(u32 at) {
+    return (u64)((at & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
 
 // d (64 x N) = a (64 x 16, registers) * b (16 x N), + d when `add`.
 template <int N, bool BF> struct Wgmma;
@@ -30,18 +41,27 @@ template <int N, bool BF> struct Wgmma;
 #define DS_64 D16(0), D16(16)
 #define DS_128 D64(0)
 #define DS_256 D64(0), D64(64)
-#define R0 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define R64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
-#define R96 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define WGMMA(N, BF, TYPE, D, A, B, P)                                                                                \
-    template <> struct Wgmma<N, BF> {                                                                                 \
-        static __device__ __forceinline__ void run(float (&d)[N / 2], const u32 *a, u64 b, int add) {                 \
-            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P ", 0;\n"                                               \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" D "}, " A ", " B        \
-                         ", p, 1, 1, 0;\n}"                                                                           \
-                         : DS_##N : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                    \
-        }                                                                                                             \
+#define R0                                                                                                            \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%" \
+    "30,%31"
+#define R32                                                                                                          \
+    ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%" \
+    "59,%60,%61,%62,%63"
+#define R64                                                                                                          \
+    ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%" \
+    "91,%92,%93,%94,%95"
+#define R96                                                                                                            \
+    ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118," \
+    "%119,%120,%121,%122,%123,%124,%125,%126,%127"
+#define WGMMA(N, BF, TYPE, D, A, B, P)                                                                         \
+    template <> struct Wgmma<N, BF> {                                                                          \
+        static __device__ __forceinline__ void run(float (&d)[N / 2], const u32 *a, u64 b, int add) {          \
+            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P ", 0;\n"                                        \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" D "}, " A ", " B \
+                         ", p, 1, 1, 0;\n}"                                                                    \
+                         : DS_##N                                                                              \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                      \
+        }                                                                                                      \
     };
 #define WGMMA_BOTH(N, D, A, B, P) WGMMA(N, false, "f16", D, A, B, P) WGMMA(N, true, "bf16", D, A, B, P)
 WGMMA_BOTH(64, R0, "{%32,%33,%34,%35}", "%36", "%37")

@@ -59,10 +59,13 @@ export class OpEngine implements Disposable {
   readonly library: Library = openLibrary();
   readonly #engine: number;
   readonly #writer = new BatchWriter();
+  readonly #flags: number;
   /** The machine has the instruction set asked for. */
   readonly usable: boolean;
 
-  constructor(backend: "ref" | "cpu" | "cuda", isa: keyof typeof ISAS = "auto") {
+  /** `deterministic` false: the ways that depend on the number of rows, where the executor has them. */
+  constructor(backend: "ref" | "cpu" | "cuda", isa: keyof typeof ISAS = "auto", deterministic = true) {
+    this.#flags = deterministic ? PLAN_FLAGS.deterministic : 0;
     this.#engine = openEngine(this.library, backend, 0, 2, ISAS[isa]);
     this.usable = isa === "auto" || engineFacts(this.library, this.#engine).isa === ISAS[isa];
   }
@@ -75,7 +78,7 @@ export class OpEngine implements Disposable {
     try {
       const options = writeRecord(STRUCTS.rz_plan_options, {
         size: STRUCTS.rz_plan_options.size,
-        flags: PLAN_FLAGS.deterministic,
+        flags: this.#flags,
         max_tokens: 128,
         max_seqs: 4,
         max_outs: 128,

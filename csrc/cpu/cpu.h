@@ -86,6 +86,7 @@ typedef struct rz_cpu_scratch {
     float *row;        /* [cols_max + 64] a row, and what is unpacked of weights */
     float *attention;  /* 3 x [RZ_TILE_QUERIES][widest value head] */
     rz_cpu_queries *queries; /* [3] */
+    uint8_t *sample;   /* of rz_sample_out */
 } rz_cpu_scratch;
 
 #define RZ_UNIT_FLOATS 65536u
@@ -112,7 +113,6 @@ struct rz_cpu_program {
     uint32_t *row_order;     /* MoE: rows by expert */
     uint32_t *tile_first;    /* attention: first tile of each sequence */
     rz_cpu_scratch *scratch; /* [n_threads] */
-    void *sample_scratch;
     rz_brick *bricks;
     void *memory;            /* all of the above but the lowering's own */
 
@@ -165,7 +165,7 @@ void rz_cpu_bind(rz_cpu_program *p);
 
 /* Runs fn(p, first, end) over row ranges of the current launch: on the pool when rows x cols is worth it. */
 typedef void rz_cpu_rows_fn(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end);
-void rz_cpu_each_row(rz_cpu_program *p, uint32_t n_rows, uint32_t cols, rz_cpu_rows_fn *fn); /* elementwise.c */
+void rz_cpu_each_row(rz_cpu_program *p, uint32_t n_rows, uint64_t cols, rz_cpu_rows_fn *fn); /* elementwise.c */
 
 /* Functions of launches; RZ_OP_<name> alone unless said. */
 rz_cpu_run_fn rz_cpu_embed, rz_cpu_select_rows, rz_cpu_pool_rows;                               /* rows_ops.c */

@@ -21,13 +21,14 @@ static void run_items(void *arg, uint32_t thread) {
     }
 }
 
-void rz_cpu_each_row(rz_cpu_program *p, uint32_t n_rows, uint32_t cols, rz_cpu_rows_fn *fn) {
-    if ((uint64_t)n_rows * cols < WORTH_A_JOB || n_rows < 2 || p->engine->n_threads == 1) {
+void rz_cpu_each_row(rz_cpu_program *p, uint32_t n_rows, uint64_t cols, rz_cpu_rows_fn *fn) {
+    if (n_rows * cols < WORTH_A_JOB || n_rows < 2 || p->engine->n_threads == 1) {
         fn(p, 0, 0, n_rows);
         return;
     }
     job j = {.p = p, .fn = fn, .n_rows = n_rows};
-    j.rows_an_item = rz_cpu_most(1, rz_cpu_least(n_rows / (4 * p->engine->n_threads), WORTH_A_JOB / (cols + 1)));
+    const uint32_t worth = (uint32_t)(WORTH_A_JOB / (cols + 1));
+    j.rows_an_item = rz_cpu_most(1, rz_cpu_least(n_rows / (4 * p->engine->n_threads), worth));
     rz_pool_run(p->engine->n_threads, (n_rows + j.rows_an_item - 1) / j.rows_an_item, run_items, &j);
 }
 

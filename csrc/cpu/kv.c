@@ -80,5 +80,5 @@ static void write_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
 }
 
 void rz_cpu_kv_write(rz_cpu_program *p, const rz_cpu_launch *l) {
-    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->in[0]) * 2, write_rows);
+    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->in[0]) * 2ull, write_rows);
 }

@@ -51,7 +51,7 @@ static void route_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
 }
 
 void rz_cpu_moe_route(rz_cpu_program *p, const rz_cpu_launch *l) {
-    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->in[0]) * 16, route_rows);
+    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->in[0]) * 16ull, route_rows);
 }
 
 static void combine_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
@@ -71,7 +71,7 @@ static void combine_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uin
 }
 
 void rz_cpu_moe_combine(rz_cpu_program *p, const rz_cpu_launch *l) {
-    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->in[0]) * l->op->n[0], combine_rows);
+    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], (uint64_t)rz_cpu_cols(p, l->op->in[0]) * l->op->n[0], combine_rows);
 }
 
 /* ---- products --------------------------------------------------------------------------------------------------- */

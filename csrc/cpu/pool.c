@@ -6,7 +6,7 @@
 /* How long an idle worker looks for work before it sleeps: longer than what the caller does alone between two jobs of a
  * step. It does not yield meanwhile: a thread that always yields looks too warm to be moved, and stays for ever on the
  * core of the thread it waits for, while another core is idle; one that wakes up is put on the idle one. */
-#define LOOK_NS 50000u
+#define LOOK_NS 100000u
 #define LOOK_CROWDED_NS 5000u /* for workers above the number of cores */
 #define LOOKS_A_CLOCK 32u     /* looks between two looks at the clock */
 

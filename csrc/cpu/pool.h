@@ -2,7 +2,7 @@
  *
  * A job is a number of items, run by the calling thread and up to n_threads - 1 workers. Jobs of different callers take
  * turns, first come first served. Nobody waits for a worker that has not begun: when it is late, its items are done by
- * the others, so a busy machine makes jobs slower and never stops them. Idle workers look for work for some 50 us and
+ * the others, so a busy machine makes jobs slower and never stops them. Idle workers look for work for some 0.1 ms and
  * then sleep. */
 #ifndef RZ_CPU_POOL_H
 #define RZ_CPU_POOL_H

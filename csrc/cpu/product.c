@@ -217,7 +217,7 @@ void rz_cpu_product_run(rz_cpu_program *p, const rz_cpu_launch *l) {
     if (j.n_rows == 0) return;
     j.x = (rz_cpu_input){.xq = p->xq, .low = p->low, .rows = d->norm ? p->xf : rz_cpu_value(p, d->in)};
     j.x.n_rows = j.n_rows;
-    j.is_own = int8 && (j.n_rows == 1 || j.n_rows * cols <= RZ_OWN_COLS);
+    j.is_own = int8 && (j.n_rows == 1 || (uint64_t)j.n_rows * cols <= RZ_OWN_COLS);
     if (!j.is_own && (int8 || d->norm)) rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
     choose_units(&j);
     rz_pool_run(p->engine->n_threads, j.first_unit[RZ_PRODUCT_MATS] * j.n_blocks, run_items, &j);

@@ -103,10 +103,8 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         CARVE(s->row, n->cols + 64);
         CARVE(s->attention, (size_t)3 * RZ_TILE_QUERIES * n->v_cols);
         CARVE(s->queries, 3);
+        CARVE(s->sample, n->sample);
     }
-    uint8_t *sample = p->sample_scratch;
-    CARVE(sample, n->sample);
-    p->sample_scratch = n->sample ? sample : NULL;
     if (p->options.flags & RZ_PLAN_PROFILE) CARVE(p->bricks, n_launches);
 #undef CARVE
     return at;
@@ -220,9 +218,40 @@ int32_t rz_cpu_value_read(void *program, uint32_t value_id, uint32_t row, uint32
     return RZ_OK;
 }
 
+typedef struct sampling {
+    const rz_cpu_program *p;
+    const rz_step *step;
+    const float *logits;
+    const uint32_t *masks;
+    rz_result_out *results; /* top_first is set */
+    rz_result_top *tops;
+} sampling;
+
+static void sample_items(void *arg, uint32_t thread) {
+    const sampling *s = arg;
+    const uint32_t vocab = s->p->ir->header->vocab_size;
+    uint32_t i = 0;
+    while (rz_pool_next(thread, &i)) {
+        if (atomic_load_explicit(s->step->cancel, memory_order_relaxed)) continue;
+        const float *row = s->logits ? s->logits + (size_t)s->step->batch->out_row[i] * vocab : NULL;
+        const uint32_t first = s->results[i].top_first;
+        rz_sample_out(row, vocab, s->step, i, s->masks, s->p->scratch[thread].sample, &s->results[i], s->tops + first);
+        s->results[i].top_first = first;
+    }
+}
+
 int32_t rz_cpu_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
                       rz_result_top *tops) {
     const rz_cpu_program *p = program;
-    const float *logits = p->ir->logits_value ? rz_cpu_value(p, p->ir->logits_value) : NULL;
-    return rz_sample_outs(logits, p->ir->header->vocab_size, step, masks, p->sample_scratch, results, tops);
+    sampling s = {.p = p, .step = step, .masks = masks, .results = results, .tops = tops};
+    if (p->ir->logits_value) s.logits = rz_cpu_value(p, p->ir->logits_value);
+    const uint32_t n_outs = step->batch->header->n_outs;
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < n_outs; i++) {
+        results[i].top_first = first;
+        first += step->batch->outs[i].n_top;
+    }
+    rz_pool_run(n_outs > 1 ? p->engine->n_threads : 1, n_outs, sample_items, &s);
+    if (!atomic_load_explicit(step->cancel, memory_order_relaxed)) return RZ_OK;
+    return (int32_t)rz_fail(RZ_E_CANCELLED, "step: cancelled while sampling");
 }

@@ -16,7 +16,7 @@ static void embed_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
 }
 
 void rz_cpu_embed(rz_cpu_program *p, const rz_cpu_launch *l) {
-    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->out[0]) * 4, embed_rows);
+    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, l->op->out[0]) * 4ull, embed_rows);
 }
 
 void rz_cpu_select_rows(rz_cpu_program *p, const rz_cpu_launch *l) {
@@ -67,5 +67,5 @@ static void angle_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
 
 void rz_cpu_fill_angles(rz_cpu_program *p) {
     if (p->n_angles == 0) return;
-    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], p->angles[0].n_rot * p->n_angles * 8, angle_rows);
+    rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], p->angles[0].n_rot * p->n_angles * 8ull, angle_rows);
 }

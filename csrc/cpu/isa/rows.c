@@ -68,24 +68,41 @@ static void layer_norm(const float *x, const float *w, const float *b, uint32_t 
     }
 }
 
-typedef int8_t i8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias));
+typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
+typedef int8_t i8x32 __attribute__((ext_vector_type(32)));
+typedef i8x32 i8x32_u __attribute__((aligned(1), may_alias));
 
 /* 16 numbers as integers. Adding 1.5 * 2^23 rounds to the nearest, ties to even: the low bits. */
 AI i32v round_i(f32v x) { return (i32v)(x + 12582912.0f) - 0x4b400000; }
 
-/* 16 numbers (x / scale) into q, and what is left of them times 256 into low; *less, *less_low: minus their sums. */
-AI void split(f32v x, int8_t *q, int8_t *low, bool is_fine, int32_t *less, int32_t *less_low) {
-    const i32v whole = round_i(x);
-    i32v part = splat_i(0);
-    if (is_fine) {
-        part = round_i((x - to_float(whole)) * 256.0f);
-        part = part > 127 ? splat_i(127) : part;
-        part = part < -127 ? splat_i(-127) : part;
-    }
-    *(i8x16 *)q = __builtin_convertvector(whole, i8x16);
-    *(i8x16 *)low = __builtin_convertvector(part, i8x16);
-    *less = -__builtin_reduce_add(whole);
-    *less_low = is_fine ? -__builtin_reduce_add(part) : 0;
+/* Two halves as bytes. */
+AI i8x32 bytes_of(i32v a, i32v b) {
+    i8x32 q;
+    q.lo = __builtin_convertvector(a, i8x16);
+    q.hi = __builtin_convertvector(b, i8x16);
+    return q;
+}
+
+/* Minus the sums of the first and the second 16. */
+AI void less_of(i8x32 q, int32_t less[2]) {
+#if defined(__AVX512VNNI__)
+    /* q + 128 as u8 times -1, less 4 times -128 a lane */
+    __m256i s = _mm256_dpbusd_epi32(_mm256_set1_epi32(512), (__m256i)(q ^ (int8_t)-128), _mm256_set1_epi8(-1));
+    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
+    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xb1));
+    less[0] = _mm256_cvtsi256_si32(s);
+    less[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
+#else
+    less[0] = -__builtin_reduce_add(__builtin_convertvector(q.lo, i32v));
+    less[1] = -__builtin_reduce_add(__builtin_convertvector(q.hi, i32v));
+#endif
+}
+
+/* What is left of x after rounding, times 256. */
+AI i32v part_of(f32v x, i32v whole) {
+    i32v part = round_i((x - to_float(whole)) * 256.0f);
+    part = part > 127 ? splat_i(127) : part;
+    return part < -127 ? splat_i(-127) : part;
 }
 
 static void quantize(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *low, size_t q_rows) {
@@ -105,9 +122,19 @@ static void quantize(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *
         const bool is_finite = top_bits < 0x7f800000u, is_zero = !(is_finite && top > 1e-30f);
         const float inverse = is_zero ? 0.0f : 127.0f / top;
         q->is_fine = !is_zero && top > fine;
-        q->scale = !is_finite ? NAN : is_zero ? 0.0f : top / 127.0f;
-        split(is_finite ? u * inverse : splat(0), q->q, low->q, q->is_fine, &q->less[0], &q->less_low[0]);
-        split(is_finite ? v * inverse : splat(0), q->q + 16, low->q + 16, q->is_fine, &q->less[1], &q->less_low[1]);
+        q->scale = !is_finite ? NAN : is_zero ? 0.0f : top * (1.0f / 127.0f);
+        const f32v su = is_finite ? u * inverse : splat(0), sv = is_finite ? v * inverse : splat(0);
+        const i32v wu = round_i(su), wv = round_i(sv);
+        const i8x32 bytes = bytes_of(wu, wv);
+        i8x32 low_bytes = (i8x32)0;
+        *(i8x32_u *)q->q = bytes;
+        less_of(bytes, q->less);
+        q->less_low[0] = q->less_low[1] = 0;
+        if (q->is_fine) {
+            low_bytes = bytes_of(part_of(su, wu), part_of(sv, wv));
+            less_of(low_bytes, q->less_low);
+        }
+        *(i8x32_u *)low->q = low_bytes;
         q->less[2] = q->less[0] + q->less[1];
         q->sum = q->scale * (-(float)q->less[2] - (float)(q->less_low[0] + q->less_low[1]) * 0x1p-8f);
     }
