@@ -31,7 +31,7 @@ async function launchesOf(i: number): Promise<Record<string, number>> {
 }
 
 // An architecture that stops fusing computes the same, only slower: nothing but the number of launches shows it.
-test("launches: every architecture fuses on cpu as it did when tests/golden/plans/launches.json was written", async () => {
+test("launches: every architecture fuses on cpu as tests/golden/plans/launches.json has it", async () => {
   const found: Record<string, Record<string, number>> = {};
   for (const [i, shape] of PLAN_SHAPES.entries()) found[shape.name] = await launchesOf(i);
   if (env("REALIZAR_WRITE_GOLDEN") !== undefined) {

@@ -1,6 +1,6 @@
 /** Opens a prepared model on a device: picks the backend, estimates, loads weights, opens plan and cache. */
 import { RealizarError } from "../errors.ts";
-import { BACKENDS, ISAS, STRUCTS } from "../platform/abi.ts";
+import { type BACKENDS, ISAS, STRUCTS } from "../platform/abi.ts";
 import { env } from "../platform/env.ts";
 import { type Library, openLibrary, readAll } from "../platform/library.ts";
 import { readRecord } from "../record.ts";
@@ -53,17 +53,24 @@ function planFacts(model: PreparedModel): PlanFacts {
   return { bytes: model.plan.bytes, logits: model.plan.logitsValue, groups: model.plan.groups.map((g) => ({ ...g })) };
 }
 
-/** Whether this library has code for a GPU that this machine has. */
-function hasGpu(library: Library): boolean {
+/** Why no GPU can be used here; undefined when one can. */
+function whyNoGpu(library: Library): string | undefined {
   const bytes = readAll(library, (out, cap) => library.native.rz_library_info(out, cap));
-  const info = JSON.parse(new TextDecoder().decode(bytes)) as { backends: { name: string; usable: boolean }[] };
-  return info.backends.some(({ name, usable }) => name === "cuda" && usable);
+  const { backends } = JSON.parse(new TextDecoder().decode(bytes)) as {
+    backends: { name: string; usable: boolean; why?: string }[];
+  };
+  const cuda = backends.find(({ name }) => name === "cuda");
+  return cuda?.usable ? undefined : cuda?.why ?? "not in this build";
 }
 
 /** "auto" is the GPU when there is one that works and the model fits into its memory. */
 function chooseBackend(library: Library, model: PreparedModel, placement: Placement): Backend {
+  const missing = placement.device === "ref" || placement.device === "cpu" ? undefined : whyNoGpu(library);
+  if (placement.device === "cuda" && missing !== undefined) {
+    throw new RealizarError("UNSUPPORTED", `device "cuda": ${missing}`);
+  }
   if (placement.device !== "auto") return placement.device;
-  if (!hasGpu(library)) return "cpu";
+  if (missing !== undefined) return "cpu";
   try {
     return estimateOn(library, model, placement, "cuda").fits ? "cuda" : "cpu";
   } catch (error) {

@@ -13,7 +13,7 @@ const ARCHITECTURES = {
 
 let found;
 
-/** The architecture of the first NVIDIA GPU; "none" without one, "all" (with PTX) for one that has no code of its own. */
+/** The architecture of the first NVIDIA GPU; "none" without one, "all" (with PTX) for one without code of its own. */
 export function gpuArchitecture() {
   if (found !== undefined) return found;
   const args = ["--query-gpu=compute_cap", "--format=csv,noheader"];
