@@ -54,7 +54,7 @@ function planFacts(model: PreparedModel): PlanFacts {
 }
 
 /** Why no GPU can be used here; undefined when one can. */
-function whyNoGpu(library: Library): string | undefined {
+export function whyNoGpu(library: Library): string | undefined {
   const bytes = readAll(library, (out, cap) => library.native.rz_library_info(out, cap));
   const { backends } = JSON.parse(new TextDecoder().decode(bytes)) as {
     backends: { name: string; usable: boolean; why?: string }[];
