@@ -1,12 +1,12 @@
 /**
  * What the way from the native step to the user's iterator costs, and whether the main thread stays free.
  *
- *     bun bench/stream.ts [MODEL]      also: deno run -A, node
+ *     bun bench/stream.ts [THREADS] [MODEL]      also: deno run -A, node
  *
- * Prints one JSON object. `native_ms`: a decode step driven synchronously in this thread, per token; `stream_ms`: the
- * same tokens through `generate`, per token, told by the times at which its parts arrive; `overhead_ms`: the
- * difference (medians of rounds in turn). `longest_ms`: the longest time in which the event loop of the main thread was
- * not heard while it streamed.
+ * Computes on THREADS (default 1, so that on two cores the host has one of its own). Prints one JSON object.
+ * `native_ms`: a decode step driven synchronously in this thread, per token; `stream_ms`: the same tokens through
+ * `generate`, per token, told by the times at which its parts arrive; `overhead_ms`: the difference (medians of rounds
+ * in turn). `longest_ms`: the longest time in which the event loop of the main thread was not heard while it streamed.
  */
 import { env, runtimeVersion } from "../src/platform/env.ts";
 import { BatchWriter, LAST_SAMPLE, NO_SAMPLING, OUT_MODES } from "../src/engine/batch.ts";
@@ -26,11 +26,11 @@ function median(values: number[]): number {
 }
 
 /** Decode steps without Workers, messages or text: milliseconds a token. */
-async function openNative(path: string): Promise<{ run(): number; close(): void }> {
+async function openNative(path: string, threads: number): Promise<{ run(): number; close(): void }> {
   const { plan, files } = await prepareModel({ kind: "path", path });
   const library = openLibrary();
   const { native, check } = library;
-  const engine = openEngine(library, "cpu", 0, 0, 0);
+  const engine = openEngine(library, "cpu", 0, threads, 0);
   const weights = openWeights(library, engine, plan.weightTable, files.map((f) => ({ ...f, path: f.path! })));
   const progress = new Uint8Array(STRUCTS.rz_progress.size);
   while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* it ends by itself */ }
@@ -72,9 +72,9 @@ async function stream(model: Model): Promise<number> {
   return (last - first) / (N_TOKENS - 1);
 }
 
-async function main(path: string): Promise<void> {
-  const native = await openNative(path);
-  const model = await Model.load(path, { device: "cpu", maxSequences: 1 });
+async function main(threads: number, path: string): Promise<void> {
+  const native = await openNative(path, threads);
+  const model = await Model.load(path, { device: "cpu", maxSequences: 1, threads });
   const nativeMs: number[] = [], streamMs: number[] = [];
   let longestMs = 0, heardAt = 0;
   const timer = setInterval(() => {
@@ -103,6 +103,7 @@ async function main(path: string): Promise<void> {
     longest_ms: round3(longestMs),
     tokens: N_TOKENS,
     rounds: ROUNDS,
+    threads,
     model: model.info.name,
   }));
   await model.close();
@@ -110,4 +111,4 @@ async function main(path: string): Promise<void> {
 }
 
 const cached = `${env("XDG_CACHE_HOME") ?? `${env("HOME") ?? ""}/.cache`}/realizar/models`;
-await main(process.argv[2] ?? `${cached}/SmolLM2-135M-Instruct.Q4_1.gguf`);
+await main(Number(process.argv[2] ?? 1), process.argv[3] ?? `${cached}/SmolLM2-135M-Instruct.Q4_1.gguf`);

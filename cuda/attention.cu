@@ -124,6 +124,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     const u32 tid = threadIdx.x, warp = tid / 32, lane = tid % 32, quarter = lane / 8, c = lane % 8;
     const u32 seq = p.step.row_seq[t], position = p.step.row_position[t];
     const u32 first = p.window && p.window <= position ? position - p.window + 1 : 0, len = position - first + 1;
+    // short rows stay whole: joining parts takes longer than reading a few more keys
     const u32 chunk = max(256u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
     const Rows keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
     const bool has_newest = PLACED && split == n_used - 1;
@@ -142,63 +143,80 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     };
     const u32 mine = begin + warp * 4 + quarter;
     if (begin < end) fetch(mine);
+    const float *qp = p.q + ((u64)t * p.n_heads + h0) * D + c * C;
+    const bool makes_newest = has_newest && warp == 0;
+    const u64 newest_at = ((u64)t * p.n_kv_heads + kv) * D + c * C;
+    const float2 *angles = (const float2 *)p.angles + (u64)t * (D / 2) + (p.adjacent ? c * C / 2 : c % 4 * C);
+    float qn[PLACED ? C : 1];
+    if constexpr (PLACED) {
+#pragma unroll
+        for (int i = 0; i < C; i++) qn[i] = p.q_norm ? __ldg(p.q_norm + c * C + i) : 1.f;
+    }
 #if __CUDA_ARCH__ >= 900
     if (PLACED) asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
     if (split >= n_used) return;
     float q[H][C], sum[H][C], max[H], total[H];
     // norm of a head and RoPE; the other half of a pair is in the lane itself, or in lane c ^ 4
-    auto place = [&](float (&x)[C], const float *norm) {
-        if (norm) {
+    auto place = [&](float (&x)[C], const float (&norm)[C], const float2 (&r)[C]) {
+        if (p.q_norm) {
             float s = 0;
 #pragma unroll
             for (int i = 0; i < C; i++) s += x[i] * x[i];
             for (int o = 4; o; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
             s = rsqrtf(s / D + p.eps);
 #pragma unroll
-            for (int i = 0; i < C; i++) x[i] *= s * __ldg(norm + c * C + i);
+            for (int i = 0; i < C; i++) x[i] *= s * norm[i];
         }
-        const float2 *angles = (const float2 *)p.angles + (u64)t * (D / 2) + (p.adjacent ? c * C / 2 : c % 4 * C);
         if (p.adjacent) {
 #pragma unroll
             for (int i = 0; i < C; i += 2) {
-                const float2 r = angles[i / 2];
                 const float a = x[i], b = x[i + 1];
-                x[i] = a * r.x - b * r.y, x[i + 1] = a * r.y + b * r.x;
+                x[i] = a * r[i / 2].x - b * r[i / 2].y, x[i + 1] = a * r[i / 2].y + b * r[i / 2].x;
             }
         } else {
 #pragma unroll
             for (int i = 0; i < C; i++) {
-                const float2 r = angles[i];
                 const float other = __shfl_xor_sync(~0u, x[i], 4);
-                x[i] = c < 4 ? x[i] * r.x - other * r.y : other * r.y + x[i] * r.x;
+                x[i] = c < 4 ? x[i] * r[i].x - other * r[i].y : other * r[i].y + x[i] * r[i].x;
             }
         }
     };
+    float2 r[PLACED ? C : 1];
+    if constexpr (PLACED) {
+#pragma unroll
+        for (int i = 0; i < C / 2; i++) { // the second half is not read where pairs are adjacent
+            const float4 x = __ldcg((const float4 *)angles + (p.adjacent ? min(i, C / 4 - 1) : i));
+            r[2 * i] = make_float2(x.x, x.y), r[2 * i + 1] = make_float2(x.z, x.w);
+        }
+    }
 #pragma unroll
     for (int h = 0; h < H; h++) {
-        const float4 *from = (const float4 *)(p.q + ((u64)t * p.n_heads + h0 + h) * D + c * C);
 #pragma unroll
         for (int i = 0; i < C / 4; i++) {
-            const float4 x = __ldcg(from + i);
+            const float4 x = __ldcg((const float4 *)(qp + h * D) + i);
             q[h][4 * i] = x.x, q[h][4 * i + 1] = x.y, q[h][4 * i + 2] = x.z, q[h][4 * i + 3] = x.w;
         }
         max[h] = -INFINITY, total[h] = 0;
 #pragma unroll
         for (int i = 0; i < C; i++) sum[h][i] = 0;
-        if constexpr (PLACED) place(q[h], p.q_norm);
     }
     if constexpr (PLACED) {
-        if (has_newest && warp == 0) { // all quarters make it, the first one counts it
-            float k[C], v[C];
-            const u64 at = ((u64)t * p.n_kv_heads + kv) * D + c * C;
+#pragma unroll
+        for (int h = 0; h < H; h++) place(q[h], qn, r);
+    }
+    if constexpr (PLACED) {
+        if (makes_newest) { // all quarters make it, the first one counts it
+            float k[C], v[C], kn[C];
 #pragma unroll
             for (int i = 0; i < C / 4; i++) {
-                const float4 x = __ldcg((const float4 *)(p.k + at) + i), y = __ldcg((const float4 *)(p.v + at) + i);
+                const float4 x = __ldcg((const float4 *)(p.k + newest_at) + i), y = __ldcg((const float4 *)(p.v + newest_at) + i);
                 k[4 * i] = x.x, k[4 * i + 1] = x.y, k[4 * i + 2] = x.z, k[4 * i + 3] = x.w;
                 v[4 * i] = y.x, v[4 * i + 1] = y.y, v[4 * i + 2] = y.z, v[4 * i + 3] = y.w;
             }
-            place(k, p.k_norm);
+#pragma unroll
+            for (int i = 0; i < C; i++) kn[i] = p.k_norm ? __ldg(p.k_norm + c * C + i) : 1.f;
+            place(k, kn, r);
             const bool writes = quarter == 0 && hb % per_kv == 0;
             u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2), *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
 #pragma unroll
@@ -326,7 +344,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
         const u32 h = i / D, d = i % D;
         const float *from = p.parts + (row + h) * p.n_splits * (D + 2);
         float m = with_sink ? p.sinks[h0 + h] * log2e : -INFINITY, n = with_sink ? 1.f : 0.f, x = 0;
-#pragma unroll 4
+#pragma unroll 8
         for (u32 s = 0; s < n_used; s++) {
             const float *part = from + s * (D + 2);
             const float pm = __ldcg(part), pn = __ldcg(part + 1), px = __ldcg(part + 2 + d), top = fmaxf(m, pm);

@@ -97,7 +97,7 @@ static rz_status attention(const call *c) {
     }
     if (is_usual(c) && program->row_class == 0) {
         const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads, p.k_cols), blocks = p.n_heads / heads;
-        const uint32_t wanted = 2u * (uint32_t)program->engine->n_sms / (blocks * c->rows);
+        const uint32_t wanted = (uint32_t)program->engine->n_sms / (blocks * c->rows); /* one wave */
         p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
         uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
         const rzc_placing *placing = &program->placing;
