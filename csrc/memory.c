@@ -106,7 +106,7 @@ void rz_free(void *memory) {
 
 bool rz_account_take(rz_account *account, rz_memory_kind kind, uint64_t bytes, const char *what) {
     if (!charge(account, bytes)) {
-        rz_fail(RZ_E_OOM_DEVICE, "%s (%s): %llu bytes are more than memory_max leaves to this engine (%llu of %llu used)",
+        rz_fail(RZ_E_OOM_DEVICE, "%s (%s): %llu bytes are more than memory_max leaves to this engine (%llu of %llu)",
                 what, kind_name(kind), (unsigned long long)bytes, (unsigned long long)rz_account_used(account),
                 (unsigned long long)account->max_bytes);
         return false;

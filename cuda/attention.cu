@@ -105,12 +105,13 @@ extern "C" __global__ void rzc_attention_k(const rzc_attention p) {
     for (u32 i = tid; i < p.v_cols; i += TILE) p.out[((u64)t * p.n_heads + h) * p.v_cols + i] = sum[i] / total;
 }
 
-// ---- few rows: the keys of a row are split over n_splits blocks; the last of them to arrive adds their parts in order --
+// ---- few rows: the keys of a row are split over n_splits blocks; the last of them to arrive adds their parts in order
+// --
 
-// Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and U rounds of
-// them are in flight. Every quarter keeps its own maximum; they meet at the end.
-// PLACED: q, k and v are as the products gave them; norm of heads, RoPE and kvWrite of the newest key (the only row of its
-// sequence) happen here. All other keys were written by earlier steps: they are fetched before the predecessor has ended.
+// Eight lanes share a key: lane 8 k + c has columns c * D/8 ... of it, so a warp holds four keys at a time, and U
+// rounds of them are in flight. Every quarter keeps its own maximum; they meet at the end. PLACED: q, k and v are as
+// the products gave them; norm of heads, RoPE and kvWrite of the newest key (the only row of its sequence) happen here.
+// All other keys were written by earlier steps: they are fetched before the predecessor has ended.
 template <int D, int H, bool PLACED> __device__ __forceinline__ void split_attention(const rzc_attention &p) {
     constexpr int C = D / 8, W = 8, U = 4, STRIDE = W * 4; // columns a lane, warps, rounds, keys of a round
     __shared__ float part_sum[W][H][D], part_max[W][H], part_total[W][H];
@@ -125,24 +126,24 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     const u32 seq = p.step.row_seq[t], position = p.step.row_position[t];
     const u32 first = p.window && p.window <= position ? position - p.window + 1 : 0, len = position - first + 1;
     // short rows stay whole: joining parts takes longer than reading a few more keys
-    const u32 chunk = max(256u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32), n_used = (len + chunk - 1) / chunk;
+    const u32 chunk = max(256u, ((len + p.n_splits - 1) / p.n_splits + 31) / 32 * 32),
+              n_used = (len + chunk - 1) / chunk;
     const Rows keys = rows_of(p, seq, false), values = rows_of(p, seq, true);
     const bool has_newest = PLACED && split == n_used - 1;
-    const u32 begin = first + split * chunk, end = split < n_used ? min(begin + chunk, PLACED ? position : position + 1) : begin;
+    const u32 begin = first + split * chunk,
+              end = split < n_used ? min(begin + chunk, PLACED ? position : position + 1) : begin;
     const float log2e = 1.4426950408889634f;
     uint4 kk[U][C / 8], vv[U][C / 8];
-    auto fetch = [&](u32 b) {
+    auto fetch = [&](uint4(&to)[U][C / 8], const Rows &from, u32 b) {
 #pragma unroll
         for (int u = 0; u < U; u++) {
-            const u32 at = min(b + u * STRIDE, end - 1);
-            const uint4 *kp = (const uint4 *)(keys.at(at) + (kv * D + c * C) * 2);
-            const uint4 *vp = (const uint4 *)(values.at(at) + (kv * D + c * C) * 2);
+            const uint4 *x = (const uint4 *)(from.at(min(b + u * STRIDE, end - 1)) + (kv * D + c * C) * 2);
 #pragma unroll
-            for (int i = 0; i < C / 8; i++) kk[u][i] = __ldcg(kp + i), vv[u][i] = __ldcg(vp + i);
+            for (int i = 0; i < C / 8; i++) to[u][i] = __ldcg(x + i);
         }
     };
     const u32 mine = begin + warp * 4 + quarter;
-    if (begin < end) fetch(mine);
+    if (begin < end) fetch(kk, keys, mine), fetch(vv, values, mine);
     const float *qp = p.q + ((u64)t * p.n_heads + h0) * D + c * C;
     const bool makes_newest = has_newest && warp == 0;
     const u64 newest_at = ((u64)t * p.n_kv_heads + kv) * D + c * C;
@@ -158,7 +159,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     if (split >= n_used) return;
     float q[H][C], sum[H][C], max[H], total[H];
     // norm of a head and RoPE; the other half of a pair is in the lane itself, or in lane c ^ 4
-    auto place = [&](float (&x)[C], const float (&norm)[C], const float2 (&r)[C]) {
+    auto place = [&](float (&x)[C], const float (&norm)[C], const float2(&r)[C]) {
         if (p.q_norm) {
             float s = 0;
 #pragma unroll
@@ -210,7 +211,8 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
             float k[C], v[C], kn[C];
 #pragma unroll
             for (int i = 0; i < C / 4; i++) {
-                const float4 x = __ldcg((const float4 *)(p.k + newest_at) + i), y = __ldcg((const float4 *)(p.v + newest_at) + i);
+                const float4 x = __ldcg((const float4 *)(p.k + newest_at) + i),
+                             y = __ldcg((const float4 *)(p.v + newest_at) + i);
                 k[4 * i] = x.x, k[4 * i + 1] = x.y, k[4 * i + 2] = x.z, k[4 * i + 3] = x.w;
                 v[4 * i] = y.x, v[4 * i + 1] = y.y, v[4 * i + 2] = y.z, v[4 * i + 3] = y.w;
             }
@@ -218,10 +220,12 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
             for (int i = 0; i < C; i++) kn[i] = p.k_norm ? __ldg(p.k_norm + c * C + i) : 1.f;
             place(k, kn, r);
             const bool writes = quarter == 0 && hb % per_kv == 0;
-            u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2), *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
+            u32 *ko = (u32 *)(keys.at(position) + (kv * D + c * C) * 2),
+                *vo = (u32 *)(values.at(position) + (kv * D + c * C) * 2);
 #pragma unroll
             for (int i = 0; i < C / 2; i++) { // as the cache will have them
-                const __half2 a = __floats2half2_rn(k[2 * i], k[2 * i + 1]), b = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+                const __half2 a = __floats2half2_rn(k[2 * i], k[2 * i + 1]),
+                              b = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
                 if (writes) ko[i] = *(const u32 *)&a, vo[i] = *(const u32 *)&b;
                 const float2 ka = __half22float2(a), va = __half22float2(b);
                 k[2 * i] = ka.x, k[2 * i + 1] = ka.y, v[2 * i] = va.x, v[2 * i + 1] = va.y;
@@ -242,6 +246,8 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
         }
     }
     for (u32 b = mine; b - quarter < end; b += STRIDE * U) {
+        const bool goes_on =
+            b - quarter + STRIDE * U < end; // keys of the next round come while values of this one are added
         float s[U][H];
 #pragma unroll
         for (int u = 0; u < U; u++) {
@@ -262,6 +268,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
                 s[u][h] = b + u * STRIDE < end ? s[u][h] * log2e : -INFINITY;
             }
         }
+        if (goes_on) fetch(kk, keys, b + STRIDE * U);
 #pragma unroll
         for (int h = 0; h < H; h++) {
             float m = max[h];
@@ -290,7 +297,7 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
                 for (int h = 0; h < H; h++) sum[h][2 * i] += s[u][h] * v.x, sum[h][2 * i + 1] += s[u][h] * v.y;
             }
         }
-        if (b - quarter + STRIDE * U < end) fetch(b + STRIDE * U);
+        if (goes_on) fetch(vv, values, b + STRIDE * U);
     }
     // the four quarters of a warp, then the warps
 #pragma unroll
@@ -355,11 +362,11 @@ template <int D, int H, bool PLACED> __device__ __forceinline__ void split_atten
     }
 }
 // grid: (n_heads / H, n_splits, n_rows); block: 256
-#define KERNEL(d, h)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(256) rzc_attention_##d##_##h(const rzc_attention p) {                \
-        split_attention<d, h, false>(p);                                                                              \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(256) rzc_placed_##d##_##h(const rzc_attention p) {                   \
-        split_attention<d, h, true>(p);                                                                               \
+#define KERNEL(d, h)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(256) rzc_attention_##d##_##h(const rzc_attention p) {                 \
+        split_attention<d, h, false>(p);                                                                               \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(256) rzc_placed_##d##_##h(const rzc_attention p) {                    \
+        split_attention<d, h, true>(p);                                                                                \
     }
 KERNEL(64, 1) KERNEL(64, 2) KERNEL(64, 3) KERNEL(64, 4) KERNEL(128, 1) KERNEL(128, 2) KERNEL(128, 3) KERNEL(128, 4)

@@ -187,7 +187,8 @@ static rz_status find_kernels(rzc_engine *e) {
 static rz_status open_lanes(rzc_engine *e) {
     for (uint32_t i = 0; i < RZC_LANES; i++) {
         rzc_lane *lane = &e->lanes[i];
-        rz_status status = rzc_check(e, e->cu->stream_create(&lane->stream, RZ_CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+        rz_status status =
+            rzc_check(e, e->cu->stream_create(&lane->stream, RZ_CU_STREAM_NON_BLOCKING), "cuStreamCreate");
         if (status == RZ_OK) status = rzc_alloc(e, RZ_MEMORY_OTHER, RZC_LANE_BYTES, "staging", &lane->device);
         if (status == RZ_OK) {
             status = rzc_check(e, e->cu->host_alloc((void **)&lane->pinned, RZC_LANE_BYTES), "pinned host memory");
@@ -240,7 +241,8 @@ static rz_status open_device(rzc_engine *e) {
         }
     }
     if (status == RZ_OK) status = find_kernels(e);
-    if (status == RZ_OK) status = rzc_check(e, cu->stream_create(&e->stream, RZ_CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    if (status == RZ_OK)
+        status = rzc_check(e, cu->stream_create(&e->stream, RZ_CU_STREAM_NON_BLOCKING), "cuStreamCreate");
     if (status == RZ_OK) status = open_lanes(e);
     if (e->context != NULL) rzc_leave(e);
     return status;

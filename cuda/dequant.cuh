@@ -1,9 +1,10 @@
 // dequant.cuh - what the bytes of a weight mean, on the device: the same values as csrc/dtype.c, in its order of
 // rounding. A matrix is rows of GGUF blocks, or records of 16 rows x 256 columns (as many bytes), [row tile][k tile].
 //
-// With lane = 4n + t, the element (row r, column k) of a record, g = k/32, h = k/16 % 2, t = k/4 % 4, e = k%4, belongs to
-// lane 4 (r%8) + t and to A register a = 2h + r/8, byte e, of group g of an m16n8k32 product:
-//   Q4_K    0  [4 j][32 lanes][4 a] words: byte e: low nibble group 2j, high nibble group 2j + 1            (2048 bytes)
+// With lane = 4n + t, the element (row r, column k) of a record, g = k/32, h = k/16 % 2, t = k/4 % 4, e = k%4, belongs
+// to lane 4 (r%8) + t and to A register a = 2h + r/8, byte e, of group g of an m16n8k32 product:
+//   Q4_K    0  [4 j][32 lanes][4 a] words: byte e: low nibble group 2j, high nibble group 2j + 1            (2048
+//   bytes)
 //        2048  [8 n] {d, dmin} of row n, {d, dmin} of row n + 8                                             (64)
 //        2112  [32 lanes] u32, 2240 [32 lanes] u16: 48 bits: for f = 0, 1 (g = 4f + t): scale(n) min(n)
 //              scale(n + 8) min(n + 8), 6 bits each                                                         (192)
@@ -43,7 +44,8 @@ __device__ __forceinline__ float f16_bits(u32 v) { return __half2float(__ushort_
 __device__ __forceinline__ float f16_at(const u8 *p) { return f16_bits(u16_at(p)); }
 __device__ __forceinline__ float bf16_bits(u32 v) { return __uint_as_float(v << 16); }
 
-__device__ const signed char iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+__device__ const signed char iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                               1,    13,   25,  38,  53,  69,  89,  113};
 
 // Six-bit scale and min of sub-block s of Q4_K and Q5_K.
 __device__ __forceinline__ void scale_min(const u8 *p, int s, int &scale, int &min) {
@@ -146,7 +148,8 @@ template <int F> __device__ __forceinline__ void record_weights(const u8 *tile, 
     }
     float d = 0, m = 0;
     if constexpr (F == RZC_R_Q4_K) {
-        const u64 bits = (u64)(*(const u32 *)(tile + 2112 + ls * 4)) | (u64)(*(const unsigned short *)(tile + 2240 + ls * 2)) << 32;
+        const u64 bits =
+            (u64)(*(const u32 *)(tile + 2112 + ls * 4)) | (u64)(*(const unsigned short *)(tile + 2240 + ls * 2)) << 32;
         const u32 s = (u32)(bits >> (24 * f + 12 * rh)), dd = *(const u32 *)(tile + 2048 + n * 8 + rh * 4);
         d = __fmul_rn((float)(s & 63), f16_bits(dd & 0xffff)), m = __fmul_rn((float)(s >> 6 & 63), f16_bits(dd >> 16));
     } else if constexpr (F == RZC_R_Q6_K) {

@@ -1,5 +1,6 @@
-// flash.cu - attention of many rows over an F16 cache: tiles of 64 consecutive rows of a sequence x one query head, four
-// warps of 16 rows, m16n8k16 products with F32 sums; keys and values of 64 positions at a time through shared memory.
+// flash.cu - attention of many rows over an F16 cache: tiles of 64 consecutive rows of a sequence x one query head,
+// four warps of 16 rows, m16n8k16 products with F32 sums; keys and values of 64 positions at a time through shared
+// memory.
 #include "dequant.cuh"
 
 __device__ __forceinline__ void pdl() {
@@ -10,14 +11,21 @@ __device__ __forceinline__ void pdl() {
 }
 __device__ __forceinline__ u32 smem(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ void ldsm(u32 (&r)[4], u32 p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(p) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(p)
+                 : "memory");
 }
 __device__ __forceinline__ void ldsm_t(u32 (&r)[4], u32 p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(p) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(p)
+                 : "memory");
 }
 __device__ __forceinline__ void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { // 16 x 16 times 16 x 8
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 __device__ __forceinline__ u32 pack(float a, float b) {
     const __half2 h = __floats2half2_rn(a, b);
@@ -144,8 +152,12 @@ template <int D> __device__ __forceinline__ void flash(const rzc_attention &p) {
 #pragma unroll
     for (int d = 0; d < D / 8; d++) {
         const u32 col = d * 8 + lane % 4 * 2;
-        if (r0 < rows) *(float2 *)(p.out + ((u64)(row0 + r0) * p.n_heads + h) * D + col) = make_float2(out[d][0] / l0, out[d][1] / l0);
-        if (r1 < rows) *(float2 *)(p.out + ((u64)(row0 + r1) * p.n_heads + h) * D + col) = make_float2(out[d][2] / l1, out[d][3] / l1);
+        if (r0 < rows)
+            *(float2 *)(p.out + ((u64)(row0 + r0) * p.n_heads + h) * D + col) =
+                make_float2(out[d][0] / l0, out[d][1] / l0);
+        if (r1 < rows)
+            *(float2 *)(p.out + ((u64)(row0 + r1) * p.n_heads + h) * D + col) =
+                make_float2(out[d][2] / l1, out[d][3] / l1);
     }
 }
 // grid: (tiles of all sequences, n_heads); block: 128

@@ -1,4 +1,5 @@
-/* gemm.c - record products of many rows: x becomes fp16 once per value, then tiles of 128 rows of W by 32-256 rows of x. */
+/* gemm.c - record products of many rows: x becomes fp16 once per value, then tiles of 128 rows of W by 32-256 rows of
+ * x. */
 #include "prefill.h"
 
 #define TILE_ROWS 128u /* of W */
@@ -29,8 +30,10 @@ static rz_status map_records(rzc_engine *e, uint64_t *map, const rzc_matrix *w, 
     const uint64_t dims[3] = {record_bytes / 8, w->cols / 256, w->rows / 16};
     const uint64_t strides[2] = {record_bytes, (uint64_t)record_bytes * (w->cols / 256)};
     const uint32_t box[3] = {bytes / 8, 1, TILE_ROWS / 16}, steps[3] = {1, 1, 1};
-    return rzc_check(e, e->cu->tensor_map_tiled(map, MAP_FLOAT64, 3, (void *)(uintptr_t)w->data, dims, strides, box, steps, 0,
-                                                0, MAP_PROMOTE_256, 0), "tensor map of weights");
+    return rzc_check(e,
+                     e->cu->tensor_map_tiled(map, MAP_FLOAT64, 3, (void *)(uintptr_t)w->data, dims, strides, box, steps,
+                                             0, 0, MAP_PROMOTE_256, 0),
+                     "tensor map of weights");
 }
 
 static rz_status map_rows(rzc_engine *e, uint64_t *map, rz_cu_ptr x, uint32_t cols, uint32_t rows, uint32_t bn) {
@@ -100,5 +103,6 @@ rz_status rzc_product_any(rzc_program *p, const rz_tensor *w, const rzc_product 
     rzc_product own = *product;
     const rzc_shape shape = {.x = (own.n_out + 3) / 4, .y = single ? own.n_rows : (own.n_rows + 7) / 8, .threads = 128,
                              .chained = true};
-    return rzc_launch(p->engine, p->engine->stream, (single ? RZC_K_PRODUCT1 : RZC_K_PRODUCT8) + own.w.format, shape, &own);
+    return rzc_launch(p->engine, p->engine->stream, (single ? RZC_K_PRODUCT1 : RZC_K_PRODUCT8) + own.w.format, shape,
+                      &own);
 }

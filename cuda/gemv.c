@@ -63,11 +63,13 @@ static uint32_t cut(rzc_gemv *a, uint32_t units, uint32_t grid, uint32_t family,
 }
 
 /* Blocks: two an SM where their shared memory allows rings worth having, else one. */
-static uint32_t cut_best(const rzc_engine *e, rzc_gemv *a, uint32_t units, uint32_t family, uint32_t nb, uint32_t *grid) {
+static uint32_t cut_best(const rzc_engine *e, rzc_gemv *a, uint32_t units, uint32_t family, uint32_t nb,
+                         uint32_t *grid) {
     const uint32_t sms = (uint32_t)e->n_sms;
     *grid = least(2 * sms, units);
     uint32_t bytes = cut(a, units, *grid, family, nb, SM_SHARED / 2 - 2048);
-    if (bytes <= SM_SHARED / 2 - 1024 && a->slots * a->slot_bytes * (a->k_warps << a->row_warps_log2) >= RING_LEAST) return bytes;
+    if (bytes <= SM_SHARED / 2 - 1024 && a->slots * a->slot_bytes * (a->k_warps << a->row_warps_log2) >= RING_LEAST)
+        return bytes;
     if (bytes <= SM_SHARED / 2 - 1024 && units <= 2 * sms) return bytes;
     *grid = least(sms, units);
     return cut(a, units, *grid, family, nb, SM_SHARED - 2048);
@@ -98,8 +100,8 @@ static rz_status launch_gemv(rzc_program *p, rzc_gemv *a, uint32_t units, uint32
         const uint32_t bytes = cut_best(e, &pass, units, family, nb, &grid);
         const uint32_t log2_nb = nb == 8 ? 3 : nb / 2;
         const uint32_t kernel = RZC_K_gemv_q4k_1 + (family - 1) * 4 + log2_nb;
-        const rzc_shape shape = {.x = grid, .threads = 32 * (pass.k_warps << pass.row_warps_log2), .shared_bytes = bytes,
-                                 .chained = true};
+        const rzc_shape shape = {
+            .x = grid, .threads = 32 * (pass.k_warps << pass.row_warps_log2), .shared_bytes = bytes, .chained = true};
         const rz_status status = rzc_launch(e, e->stream, kernel, shape, &pass);
         if (status != RZ_OK) return status;
     }
@@ -137,7 +139,9 @@ rz_status rzc_product_few(rzc_program *p, const rzc_product *product) {
 static const rz_op *op_at(const rzc_program *p, uint32_t i) { return &p->ir->ops[i]; }
 static uint32_t cols_of(const rzc_program *p, uint32_t value) { return p->ir->values[value - 1].cols; }
 static rz_cu_ptr vector(const rzc_program *p, uint32_t w) { return w ? (uintptr_t)p->tensors[w - 1].data : 0; }
-static rzc_matrix matrix(const rzc_program *p, uint32_t op) { return rzc_matrix_of(&p->tensors[op_at(p, op)->w[0] - 1]); }
+static rzc_matrix matrix(const rzc_program *p, uint32_t op) {
+    return rzc_matrix_of(&p->tensors[op_at(p, op)->w[0] - 1]);
+}
 
 static void put_norm(const rzc_program *p, rzc_gemv *a, uint32_t norm) {
     const rz_op *op = op_at(p, norm);
@@ -181,7 +185,8 @@ static rz_status run_heads(rzc_program *p, const rzc_fusion *f, uint32_t n_rows)
                        .n_heads = a.ldo[0] / rope->n[0], .n_kv_heads = a.ldo[1] / rope->n[0],
                        .head_cols = rope->n[0], .n_pairs = rope->n[1] / 2, .adjacent = rope->n[2] == 1,
                        .eps = norms ? op_at(p, f->head_norm[0])->f[0] : 0};
-    const rzc_shape shape = {.x = place.n_heads + 2 * place.n_kv_heads, .y = n_rows, .threads = rope->n[0], .chained = true};
+    const rzc_shape shape = {
+        .x = place.n_heads + 2 * place.n_kv_heads, .y = n_rows, .threads = rope->n[0], .chained = true};
     return rzc_launch(p->engine, p->engine->stream, RZC_K_place_k, shape, &place);
 }
 
@@ -201,9 +206,17 @@ static rz_status run_residual(rzc_program *p, const rzc_fusion *f, uint32_t n_ro
     const rz_op *matmul = op_at(p, f->mats[0]), *add = op_at(p, f->add);
     const uint32_t other = add->in[0] == matmul->out[0] ? add->in[1] : add->in[0];
     const rzc_matrix w = matrix(p, f->mats[0]);
-    const rzc_product product = {.w = w, .x = rzc_value(p, matmul->in[0]), .y = rzc_value(p, add->out[0]),
-                                 .bias = vector(p, matmul->w[1]), .add = rzc_value(p, other), .n_rows = n_rows,
-                                 .ldx = cols_of(p, matmul->in[0]), .ldy = w.rows, .n_out = w.rows, .x_div = 1, .factor = 1};
+    const rzc_product product = {.w = w,
+                                 .x = rzc_value(p, matmul->in[0]),
+                                 .y = rzc_value(p, add->out[0]),
+                                 .bias = vector(p, matmul->w[1]),
+                                 .add = rzc_value(p, other),
+                                 .n_rows = n_rows,
+                                 .ldx = cols_of(p, matmul->in[0]),
+                                 .ldy = w.rows,
+                                 .n_out = w.rows,
+                                 .x_div = 1,
+                                 .factor = 1};
     return rzc_product_any(p, &p->tensors[matmul->w[0] - 1], &product, matmul->in[0]);
 }
 

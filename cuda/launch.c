@@ -93,7 +93,8 @@ static rz_status attention(const call *c) {
     if (is_usual(c) && program->row_class != 0 && p.sinks == 0) {
         const uint32_t n_seqs = program->n_rows[RZ_ROWS_S], tiles = c->rows / 64 + n_seqs; /* at most */
         return launch(c, p.k_cols == 64 ? RZC_K_flash_64 : RZC_K_flash_128,
-                      (rzc_shape){.x = tiles, .y = p.n_heads, .threads = 128, .shared_bytes = 4 * 64 * p.k_cols * 2}, &p);
+                      (rzc_shape){.x = tiles, .y = p.n_heads, .threads = 128, .shared_bytes = 4 * 64 * p.k_cols * 2},
+                      &p);
     }
     if (is_usual(c) && program->row_class == 0) {
         const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads, p.k_cols), blocks = p.n_heads / heads;
@@ -138,7 +139,8 @@ static rz_status elementwise(const call *c) {
     rzc_elementwise p = {.a = in(c, 0), .b = in(c, 1), .w = vector(c, 0), .y = out(c, 0),
                          .n = (uint64_t)c->rows * cols, .cols = cols, .what = what, .f0 = op->f[0], .f1 = op->f[1]};
     const uint64_t blocks = (p.n + 255) / 256, most = (uint64_t)c->p->engine->n_sms * 16;
-    return launch(c, RZC_K_elementwise_k, (rzc_shape){.x = (uint32_t)(blocks < most ? blocks : most), .threads = 256}, &p);
+    return launch(c, RZC_K_elementwise_k, (rzc_shape){.x = (uint32_t)(blocks < most ? blocks : most), .threads = 256},
+                  &p);
 }
 
 static rz_status rows_op(const call *c) {

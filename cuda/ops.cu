@@ -259,7 +259,8 @@ extern "C" __global__ void rzc_angles_k(const rzc_angles p) {
     }
 }
 
-// One head of one row a block: heads of q, then of k, then of v. grid: (n_heads + 2 n_kv_heads, n_rows); block: head_cols
+// One head of one row a block: heads of q, then of k, then of v. grid: (n_heads + 2 n_kv_heads, n_rows); block:
+// head_cols
 extern "C" __global__ void rzc_place_k(const rzc_place p) {
     __shared__ float x[1024], room[32];
     pdl();
@@ -306,7 +307,8 @@ extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
     __shared__ u32 index[32], bad[32], is_last;
     pdl();
     const float *x = p.logits + (u64)blockIdx.y * p.vocab;
-    const u32 chunk = (p.vocab + p.n_parts - 1) / p.n_parts, begin = blockIdx.x * chunk, end = min(begin + chunk, p.vocab);
+    const u32 chunk = (p.vocab + p.n_parts - 1) / p.n_parts, begin = blockIdx.x * chunk,
+              end = min(begin + chunk, p.vocab);
     float best = -INFINITY, sum = 0;
     u32 at = ~0u, odd = 0;
     for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) {

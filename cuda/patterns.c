@@ -38,7 +38,8 @@ static bool norm_and_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t n, 
     if (l->value_uses[value - 1] != n || l->value_pinned[value - 1]) return false;
     f->norm = anchor;
     f->n_mats = 0;
-    const uint32_t end = anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
+    const uint32_t end =
+        anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
     for (uint32_t i = anchor + 1; i < end && f->n_mats < n; i++) {
         const rz_op *op = op_at(l, i);
         if (op->in[0] != value) continue;
@@ -90,7 +91,8 @@ static bool match_heads(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
     if (!norm_and_matmuls(l, anchor, 3, f)) return false;
     follow(l, f, 0, &q);
     const uint32_t k_user = follow(l, f, 1, &k), v_user = follow(l, f, 2, &v);
-    if (f->rope[0] == RZ_NO_OP || f->rope[1] == RZ_NO_OP || f->rope[2] != RZ_NO_OP || f->head_norm[2] != RZ_NO_OP) return false;
+    if (f->rope[0] == RZ_NO_OP || f->rope[1] == RZ_NO_OP || f->rope[2] != RZ_NO_OP || f->head_norm[2] != RZ_NO_OP)
+        return false;
     if (k_user == RZ_NO_OP || k_user != v_user || op_at(l, k_user)->code != RZ_OP_KV_WRITE) return false;
     if (op_at(l, k_user)->in[0] != k || op_at(l, k_user)->in[1] != v || !rz_value_private(l, k)) return false;
     if (cols_of(l, k) != cols_of(l, v)) return false;

@@ -397,7 +397,8 @@ int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t 
     const uint64_t row_bytes = value->cols * 4ull;
     rz_status status = rzc_enter(e);
     if (status != RZ_OK) return status;
-    status = rzc_check(e, e->cu->to_host(out, rzc_value(p, value_id) + row * row_bytes, n_rows * row_bytes), "reading a value");
+    status = rzc_check(e, e->cu->to_host(out, rzc_value(p, value_id) + row * row_bytes, n_rows * row_bytes),
+                       "reading a value");
     rzc_leave(e);
     if (status == RZ_OK && value->dtype != 0) { /* I32 */
         for (uint64_t i = 0; i < (uint64_t)n_rows * value->cols; i++) {

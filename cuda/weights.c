@@ -151,7 +151,8 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
             const rzc_shape shape = {.x = (n + 1023) / 1024, .threads = 128};
             status = rzc_launch(e, lane->stream, RZC_K_read_row, shape, &read);
             if (status == RZ_OK) {
-                status = rzc_check(e, e->cu->to_host_async(lane->pinned, lane->device, n * 4ull, lane->stream), "reading");
+                status =
+                    rzc_check(e, e->cu->to_host_async(lane->pinned, lane->device, n * 4ull, lane->stream), "reading");
             }
             if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(lane->stream), "reading weights");
             if (status == RZ_OK) memcpy(out + (size_t)r * t->spec.cols + at, lane->pinned, n * 4ull);

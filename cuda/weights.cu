@@ -18,7 +18,8 @@ template <int F> __device__ Raw raw(const u8 *row, int k) {
         const u8 *b = row + (size_t)(k / 256) * 210;
         const int i = k % 256, half = i / 128, l = i % 32, run = i % 128 / 32;
         r.d = u16_at(b + 208), r.sc = (signed char)b[192 + i / 16];
-        r.q = (b[half * 64 + (run & 1) * 32 + l] >> (run >= 2 ? 4 : 0) & 15) | (b[128 + half * 32 + l] >> (2 * run) & 3) << 4;
+        r.q = (b[half * 64 + (run & 1) * 32 + l] >> (run >= 2 ? 4 : 0) & 15) | (b[128 + half * 32 + l] >> (2 * run) & 3)
+                                                                                   << 4;
     } else if constexpr (F == RZC_Q8_0) {
         const u8 *b = row + (size_t)(k / 32) * 34;
         r.d = u16_at(b), r.q = (signed char)b[2 + k % 32];
