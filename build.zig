@@ -105,8 +105,8 @@ const Cuda = struct { nvcc: []const u8, archs: []const u8 };
 
 /// -Dcuda=sm_90a embeds code for one GPU architecture, -Dcuda=all for every one that is supported, and PTX.
 fn findCuda(b: *std.Build) ?Cuda {
-    const archs = b.option([]const u8, "cuda", "GPU code to embed: none (default), all, or an architecture: sm_90a") orelse
-        "none";
+    const help = "GPU code to embed: none (default), all, or an architecture: sm_90a";
+    const archs = b.option([]const u8, "cuda", help) orelse "none";
     const asked = b.option([]const u8, "nvcc", "path of nvcc (default: CUDA_HOME, `npm run setup:cuda`, PATH)");
     if (std.mem.eql(u8, archs, "none")) return null;
     const nvcc = asked orelse foundNvcc(b) orelse {

@@ -1,8 +1,8 @@
 /* cuda.h - internal: the CUDA executor's own objects.
  *
- * A context of its own per engine. Every entry pushes it and pops it, so any thread may call. One stream does the steps;
- * each loader has a lane with a stream of its own. After an error that the driver calls sticky the engine is lost: every
- * call answers DEVICE_LOST with the first message. */
+ * A context of its own per engine. Every entry pushes it and pops it, so any thread may call. One stream does the
+ * steps; each loader has a lane with a stream of its own. After an error that the driver calls sticky the engine is
+ * lost: every call answers DEVICE_LOST with the first message. */
 #ifndef RZ_CUDA_H
 #define RZ_CUDA_H
 #include "driver.h"
@@ -16,9 +16,10 @@
     X(weights, repack_q4_k) X(weights, repack_q6_k) X(weights, repack_q8_0) X(weights, repack_bf16)                   \
     X(weights, read_row) X(weights, read_all)                                                                         \
     X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
-    X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                                                        \
+    X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                        \
     X(attention, attention_k)                                                                                         \
-    X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3) X(attention, attention_64_4) \
+    X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3)                             \
+    X(attention, attention_64_4)                                                                                       \
     X(attention, attention_128_1) X(attention, attention_128_2) X(attention, attention_128_3)                         \
     X(attention, attention_128_4)                                                                                     \
     X(attention, placed_64_1) X(attention, placed_64_2) X(attention, placed_64_3) X(attention, placed_64_4)           \

@@ -89,8 +89,8 @@ typedef struct rz_cu_launch_config {
     X(graph_exec_destroy, "cuGraphExecDestroy", (void *))                                                             \
     X(graph_destroy, "cuGraphDestroy", (void *))                                                                      \
     X(tensor_map_tiled, "cuTensorMapEncodeTiled",                                                                     \
-      (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *, const uint32_t *, int, int, \
-       int, int))
+      (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *, const uint32_t *, int,     \
+       int, int, int))
 
 typedef struct rz_cu {
 #define RZ_CU_FIELD(field, symbol, parameters) rz_cu_result(*field) parameters;
@@ -98,8 +98,8 @@ typedef struct rz_cu {
 #undef RZ_CU_FIELD
 } rz_cu;
 
-/* The functions of this machine's driver, found and initialized once; NULL when it has none that can be used. *why, when
- * not NULL, then gets the reason and what to do about it, a string that lives on. */
+/* The functions of this machine's driver, found and initialized once; NULL when it has none that can be used. *why,
+ * when not NULL, then gets the reason and what to do about it, a string that lives on. */
 const rz_cu *rz_cu_load(const char **why);
 
 /* "CUDA_ERROR_OUT_OF_MEMORY (2): out of memory" into text[cap]. */

@@ -30,7 +30,8 @@ template <int F, int R> __device__ __forceinline__ void product(const rzc_produc
         for (int r = 0; r < R; r++) {
             if (m == 8 && (cols & 3) == 0) {
                 const float4 a = *(const float4 *)(x[r] + k), b = *(const float4 *)(x[r] + k + 4);
-                sum[r] += v[0] * a.x + v[1] * a.y + v[2] * a.z + v[3] * a.w + v[4] * b.x + v[5] * b.y + v[6] * b.z + v[7] * b.w;
+                sum[r] += v[0] * a.x + v[1] * a.y + v[2] * a.z + v[3] * a.w + v[4] * b.x + v[5] * b.y + v[6] * b.z +
+                          v[7] * b.w;
             } else {
                 for (int i = 0; i < m; i++) sum[r] += v[i] * x[r][k + i];
             }
@@ -48,7 +49,11 @@ template <int F, int R> __device__ __forceinline__ void product(const rzc_produc
         }
     }
 }
-#define KERNEL(f)                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(128) rzc_product1_##f(const rzc_product p) { product<RZC_##f, 1>(p); } \
-    extern "C" __global__ void __launch_bounds__(128) rzc_product8_##f(const rzc_product p) { product<RZC_##f, 8>(p); }
+#define KERNEL(f)                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(128) rzc_product1_##f(const rzc_product p) {                          \
+        product<RZC_##f, 1>(p);                                                                                        \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(128) rzc_product8_##f(const rzc_product p) {                          \
+        product<RZC_##f, 8>(p);                                                                                        \
+    }
 RZC_FORMATS(KERNEL)

@@ -69,8 +69,8 @@ typedef struct rzc_embed {
     float factor;
 } rzc_embed;
 
-/* Products of records with up to NB rows of x, in one pass over the weights (gemv.cu). Three matrices at most: one after
- * another (queries, keys, values), or row tiles of two in turn (gate, up: `paired`). */
+/* Products of records with up to NB rows of x, in one pass over the weights (gemv.cu). Three matrices at most: one
+ * after another (queries, keys, values), or row tiles of two in turn (gate, up: `paired`). */
 typedef struct rzc_gemv {
     RZC_PTR(const uint8_t) w[3];
     RZC_PTR(float) out[3];
@@ -209,7 +209,8 @@ typedef struct rzc_attention {
     RZC_PTR(const float) sinks;
     RZC_PTR(float) parts; /* split attention: [row][head][split][v_cols + 2] */
     RZC_PTR(uint32_t) arrivals;
-    /* `placed` kernels: q, k and v are as the products gave them, one row a sequence; norm, RoPE and kvWrite happen here. */
+    /* `placed` kernels: q, k and v are as the products gave them, one row a sequence; norm, RoPE and kvWrite happen
+     * here. */
     RZC_PTR(const float) q_norm;
     RZC_PTR(const float) k_norm;
     RZC_PTR(const float) angles;

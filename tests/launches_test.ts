@@ -9,7 +9,7 @@ import { readRecord, writeRecord } from "../src/record.ts";
 import { PLAN_SHAPES, planOfShape } from "./plan_shapes.ts";
 import { inRoot, leakCheck, test } from "./support.ts";
 
-const GOLDEN = inRoot("tests/golden/plans/launches.json");
+const GOLDEN = inRoot("tests/golden/launches.json");
 
 /** Fused launches of a step of each row class, by class. Nothing is allocated: weights are not needed. */
 async function launchesOf(i: number): Promise<Record<string, number>> {
@@ -31,7 +31,7 @@ async function launchesOf(i: number): Promise<Record<string, number>> {
 }
 
 // An architecture that stops fusing computes the same, only slower: nothing but the number of launches shows it.
-test("launches: every architecture fuses on cpu as tests/golden/plans/launches.json has it", async () => {
+test("launches: every architecture fuses on cpu as tests/golden/launches.json has it", async () => {
   const found: Record<string, Record<string, number>> = {};
   for (const [i, shape] of PLAN_SHAPES.entries()) found[shape.name] = await launchesOf(i);
   if (env("REALIZAR_WRITE_GOLDEN") !== undefined) {
