@@ -5,7 +5,7 @@ import { type Flag, type Flags, numberFlag, textFlag } from "./command.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
 export const PLACEMENT_FLAGS: Record<string, Flag> = {
-  device: { type: "string", value: "D", help: "auto, cpu or ref (default auto, or REALIZAR_DEVICE)" },
+  device: { type: "string", value: "D", help: "auto, cpu, cuda, cuda:N or ref (default auto, or REALIZAR_DEVICE)" },
   threads: { type: "string", value: "N", help: "CPU threads (default: the physical cores this process may use)" },
   ctx: { type: "string", value: "N", help: "tokens of context (default: the model's, at most 4096)" },
   kv: { type: "string", value: "T", help: "type of the KV cache: f32, f16 or q8_0" },
