@@ -14,7 +14,7 @@ const DEFAULT_PROMPT = "Explain in three sentences why the sky is blue.";
 
 function run(model, prompt) {
   return new Promise((resolve, reject) => {
-    const args = [inRoot("src", "cli", "main.ts"), "run", model, "-p", prompt];
+    const args = [inRoot("src", "cli", "main.ts"), "run", model, "-p", prompt, "-n", "400"];
     const child = spawn(TOOLS.bun, args, { stdio: "inherit" });
     process.on("SIGINT", () => {}); // the terminal sends it to the child too, which ends in its own way
     process.on("SIGTERM", () => child.kill("SIGTERM"));
