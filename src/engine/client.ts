@@ -123,10 +123,8 @@ export class EngineClient {
     }
     this.#work();
     this.#send({ type: "close" });
-    const deadline = setTimeout(
-      () => void this.#worker.terminate().then(() => this.#gone(undefined)),
-      CLOSE_DEADLINE_MS,
-    );
+    const late = new RealizarError("CLOSED", `the model's engine did not end within ${CLOSE_DEADLINE_MS} ms`);
+    const deadline = setTimeout(() => void this.kill(late), CLOSE_DEADLINE_MS);
     return promise.finally(() => clearTimeout(deadline));
   }
 
