@@ -1,5 +1,6 @@
 /** Public interfaces of what comes back: generations, chats, sessions, facts about a model. */
-import type { ChatMessage, GenerateOptions, KvDtype, TokenizeOptions } from "./types.ts";
+import type { Answer, AnswerPart, ChatMessage } from "./conversation.ts";
+import type { GenerateOptions, KvDtype, TokenizeOptions } from "./types.ts";
 
 /** A token and its natural-log probability before temperature and filters. */
 export interface TokenLogprob {
@@ -23,6 +24,8 @@ export interface GenerationPart {
   tokens: number[];
   /** One entry a token, when asked for. */
   logprobs?: PartLogprob[];
+  /** What this piece adds to an answer that is split; marks between its parts are in `text` only. */
+  answer?: readonly AnswerPart[];
 }
 
 /** Why a generation ended. */
@@ -58,6 +61,8 @@ export interface GenerationResult {
   text: string;
   /** Its tokens. */
   tokens: number[];
+  /** The answer in its parts, when it is split: see {@linkcode GenerateOptions.answer}. */
+  answer?: Answer;
   /** Why it ended. */
   finishReason: FinishReason;
   /** The stop string that was found; absent when the model ended by itself. */

@@ -1,4 +1,7 @@
 /** Public interfaces of the library: what goes in here, what comes back in outputs.ts. */
+import type { ChatMessage, GrammarSource, TemplateValue, ToolChoice, ToolDefinition } from "./conversation.ts";
+
+export type * from "./conversation.ts";
 export type * from "./outputs.ts";
 
 /** Where a model's bytes come from: a path, bytes, or a Blob. The other forms answer `UNSUPPORTED` so far. */
@@ -84,20 +87,27 @@ export interface GenerateOptions extends SamplingOptions {
   ignoreEos?: boolean | undefined;
   /** Aborting ends the generation; its result then has `finishReason: "abort"`. */
   signal?: AbortSignal | undefined;
-  /** A JSON Schema for the answer. `UNSUPPORTED` so far. */
+  /** JSON Schema (draft 2020-12), or a Standard JSON Schema: the answer is JSON text that it accepts. */
   schema?: unknown;
-  /** Tools the model may call. `UNSUPPORTED` so far. */
-  tools?: readonly unknown[] | undefined;
-}
-
-/** One message of a conversation. */
-export interface ChatMessage {
-  /** `system`, `user`, `assistant` or what the model's template knows. */
-  role: string;
-  /** Its text. */
-  content: string;
-  /** Set on an answer that was stopped before its end. */
-  aborted?: boolean | undefined;
+  /** The answer's text is in this language; not together with `schema`. A string is a GBNF grammar. */
+  grammar?: string | GrammarSource | undefined;
+  /** Tools the model may call; for conversations. */
+  tools?: readonly ToolDefinition[] | undefined;
+  /** Default `auto` with tools, `none` without. */
+  toolChoice?: ToolChoice | undefined;
+  /** Whether one answer may call several tools. Default true. */
+  parallelToolCalls?: boolean | undefined;
+  /**
+   * Split the answer into text, reasoning and tool calls, as the model's template writes them. Default: true for
+   * conversations, false for text and tokens; say true for the tokens of a conversation.
+   */
+  answer?: boolean | undefined;
+  /** Variables for the chat template, e.g. `{ enable_thinking: false }`. */
+  templateValues?: Readonly<Record<string, TemplateValue>> | undefined;
+  /** Cached prefixes are shared only among generations of the same salt. Default "", up to 256 characters. */
+  cacheSalt?: string | undefined;
+  /** Fails with `BUSY` when it got no place after so long, 1 to 2^31 - 1 ms; default: waits. */
+  queueTimeoutMs?: number | undefined;
 }
 
 /** Text to continue, token ids, or a conversation. */
@@ -125,6 +135,10 @@ export interface TokenizeOptions {
   special?: boolean | undefined;
   /** Put BOS (and EOS) where the file asks for it; default true. */
   addSpecial?: boolean | undefined;
+  /** For conversations: tools the model is told of. */
+  tools?: readonly ToolDefinition[] | undefined;
+  /** For conversations: variables for the chat template. */
+  templateValues?: Readonly<Record<string, TemplateValue>> | undefined;
   /** Aborting rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
 }
@@ -133,8 +147,10 @@ export interface TokenizeOptions {
 export interface TemplateOptions {
   /** Open the assistant's turn; default true. */
   addGenerationPrompt?: boolean | undefined;
-  /** `UNSUPPORTED` so far. */
-  tools?: readonly unknown[] | undefined;
+  /** Tools the model is told of. */
+  tools?: readonly ToolDefinition[] | undefined;
+  /** Variables for the chat template. */
+  templateValues?: Readonly<Record<string, TemplateValue>> | undefined;
   /** Aborting rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
 }

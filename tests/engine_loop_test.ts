@@ -97,7 +97,8 @@ function setUp(maxSequences = 2) {
 function request(id: number, more: Partial<GenerationRequest> = {}): ToEngine {
   const tokens = Int32Array.from({ length: 10 }, (_, i) => 1000 * id + i);
   const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 5, credit: CREDIT, ignoreEos: false };
-  return { type: "submit", request: { id, tokens, ...plain, logprobs: false, ...more } };
+  const free = { logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+  return { type: "submit", request: { id, tokens, ...plain, ...free, ...more } };
 }
 
 /** Text and ending of an id. */

@@ -60,7 +60,8 @@ test("a Worker terminated in the middle of a step: its streams fail, everything 
   hold(HOLD_MS);
   const failed = Promise.withResolvers<RealizarError>();
   const request = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 4, credit: CREDIT, ignoreEos: true };
-  client.submit({ ...request, tokens: Int32Array.of(1, 2, 3), logprobs: false }, {
+  const free = { logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+  client.submit({ ...request, ...free, tokens: Int32Array.of(1, 2, 3) }, {
     started() {},
     step() {},
     ended: () => failed.reject(new Error("it ended")),

@@ -9,7 +9,7 @@ import { differences } from "./lib/junit.mjs";
 import { fetchModel } from "./lib/model.mjs";
 import { buildNative, zigBuild } from "./lib/native.mjs";
 import { main, StepError } from "./lib/step.mjs";
-import { runSuite, RUNTIMES, testFiles } from "./lib/suite.mjs";
+import { runSuite, RUNTIMES, tellFailures, testFiles } from "./lib/suite.mjs";
 
 async function setUp() {
   checkMachine();
@@ -49,6 +49,8 @@ function sameTests(results) {
 async function runRuntimes(runtimes, files) {
   const results = new Map();
   for (const runtime of runtimes) results.set(runtime, await runSuite(runtime, files));
+  // Once more, where the end of a log has them.
+  for (const [runtime, { cases }] of results) tellFailures(runtime, cases);
   const failed = [...results].filter(([, { ok }]) => !ok).map(([runtime]) => runtime);
   if (!sameTests(results)) failed.push("equal tests in every runtime");
   return failed;

@@ -7,6 +7,7 @@ import type { GenerateOptions, KvDtype, ModelSource, PlacementOptions, SamplingO
 const PENALTY_WINDOW = 64;
 const STOPS_MAX = 64;
 const STOP_LENGTH_MAX = 4096;
+const SALT_LENGTH_MAX = 256;
 
 interface Range {
   min: number;
@@ -32,6 +33,7 @@ const RANGES = {
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER, integer: true },
   logprobs: { min: 0, max: 256, integer: true },
   maxBatch: { min: 1, max: 4096, integer: true },
+  queueTimeoutMs: { min: 1, max: 2 ** 31 - 1, integer: true },
 } as const satisfies Record<string, Range>;
 
 function refuse(what: string, got: unknown, expected: string): never {
@@ -118,6 +120,11 @@ function checkStops(stop: GenerateOptions["stop"]): string[] {
   return stops;
 }
 
+function checkSalt(salt: string): string {
+  if (typeof salt === "string" && salt.length <= SALT_LENGTH_MAX) return salt;
+  return refuse("cacheSalt", salt, `a string of at most ${SALT_LENGTH_MAX} characters`);
+}
+
 /** A seed nobody chose. */
 export function randomSeed(): number {
   const [low, high] = crypto.getRandomValues(new Uint32Array(2));
@@ -131,6 +138,7 @@ export function checkGenerate(
   vocabSize: number,
 ): Omit<GenerationRequest, "id" | "tokens"> & { seed: number } {
   if (options.schema !== undefined) throw new RealizarError("UNSUPPORTED", "schema: not supported yet");
+  if (options.grammar !== undefined) throw new RealizarError("UNSUPPORTED", "grammar: not supported yet");
   if (options.tools !== undefined) throw new RealizarError("UNSUPPORTED", "tools: not supported yet");
   const pick = <K extends keyof typeof RANGES & keyof SamplingOptions>(name: K, otherwise: number): number =>
     checkNumber(name, (options[name] ?? defaults[name]) as number | undefined) ?? otherwise;
@@ -158,5 +166,8 @@ export function checkGenerate(
     credit: CREDIT,
     ignoreEos: options.ignoreEos ?? false,
     logprobs: options.logprobs !== undefined && options.logprobs !== false,
+    grammar: undefined,
+    salt: checkSalt(options.cacheSalt ?? ""),
+    queueTimeoutMs: checkNumber("queueTimeoutMs", options.queueTimeoutMs) ?? 0,
   };
 }

@@ -3,6 +3,7 @@
  * generations are chosen by M. Exactly one of `ended` and `failed` comes for each id, as its last message.
  */
 import type { WireError } from "../errors.ts";
+import type { WireGrammar } from "../grammar/wire.ts";
 import type { VocabTables } from "../text/vocab.ts";
 import type {
   FinishReason,
@@ -59,6 +60,12 @@ export interface GenerationRequest {
   ignoreEos: boolean;
   /** Whether log-probabilities travel with the tokens. */
   logprobs: boolean;
+  /** What may be generated; undefined = anything. */
+  grammar: WireGrammar | undefined;
+  /** Prefixes are shared among requests of one salt. */
+  salt: string;
+  /** Fails with `BUSY` when it got no place after so long; 0 = waits. */
+  queueTimeoutMs: number;
 }
 
 /** M to E. */

@@ -66,10 +66,15 @@ function run(command, args) {
   });
 }
 
-function tell(runtime, cases, seconds) {
+/** Tells every failed test of a run. */
+export function tellFailures(runtime, cases) {
   for (const { name, state, message } of cases) {
     if (state === "failed") console.log(`\n${runtime}: FAILED ${name}\n${message.replace(/^/gm, "    ")}`);
   }
+}
+
+function tell(runtime, cases, seconds) {
+  tellFailures(runtime, cases);
   const skipped = new Map();
   for (const { name, state, message } of cases) {
     if (state === "skipped") skipped.set(message, [...(skipped.get(message) ?? []), name]);
