@@ -328,7 +328,7 @@ static void put_launch(text *t, const rz_lowering *l, uint32_t i) {
     const rz_op *first = &l->ir->ops[launch->ops[0]];
     char layer[16] = "-";
     if (first->layer != RZ_LAYER_NONE) snprintf(layer, sizeof layer, "%u", first->layer);
-    put(t, "%5u %4s  ", i, layer);
+    put(t, "%5u %4s @%u  ", i, layer, launch->ops[0]);
     if (launch->pattern) put(t, "%s: ", l->patterns[launch->pattern - 1].name);
     for (uint32_t k = 0; k < launch->n_ops; k++) {
         put(t, "%s%s", k ? " " : "", rz_op_name(l->ir->ops[launch->ops[k]].code));

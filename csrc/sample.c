@@ -137,11 +137,15 @@ static void apply_mask(const uint32_t *mask, uint32_t vocab, float *x) {
     }
 }
 
+static bool is_penalized(const rz_batch_out *out) {
+    return out->repetition != 1.0f || out->presence != 0.0f || out->frequency != 0.0f;
+}
+
 /* Writes the adjusted logits to s->x; false when nothing asks for it. */
 static bool adjust(const float *logits, uint32_t vocab, const rz_step *step, const rz_batch_out *out,
                    const uint32_t *masks, const scratch *s) {
     const rz_batch *batch = step->batch;
-    const bool penalties = out->repetition != 1.0f || out->presence != 0.0f || out->frequency != 0.0f;
+    const bool penalties = is_penalized(out);
     const uint32_t *mask = masks && out->mask ? masks + (size_t)(out->mask - 1) * blocks(vocab, 32) : NULL;
     if (!penalties && out->bias_n == 0 && !mask) return false;
     memcpy(s->x, logits, vocab * sizeof *logits);
@@ -323,6 +327,50 @@ void rz_sample_out(const float *logits, uint32_t vocab, const rz_step *step, uin
     if (!sampled) return;
     result->token = choose(logits, vocab, r, step, out, masks, &s, &result->flags);
     if (result->token >= 0) result->logprob = (float)((double)logits[result->token] - log_total);
+}
+
+bool rz_sample_by_best(const rz_batch_out *out, uint32_t n) {
+    if (out->n_top > n) return false;
+    if (!(out->mode & RZ_OUT_SAMPLE)) return !(out->mode & RZ_OUT_TARGET);
+    if (is_penalized(out) || out->bias_n > 0 || out->mask != 0) return false;
+    return !(out->temperature > 0.0f) || (out->top_k > 0 && out->top_k <= n);
+}
+
+/* The k best as candidates, in order of ids like those that filter_top_k leaves. */
+static candidates best_candidates(const rz_best *best, uint32_t k, const scratch *s) {
+    for (uint32_t i = 0; i < k; i++) {
+        uint32_t at = i;
+        for (; at > 0 && s->ids[at - 1] > best->items[i].id; at--) {
+            s->ids[at] = s->ids[at - 1];
+            s->x[at] = s->x[at - 1];
+        }
+        s->ids[at] = best->items[i].id;
+        s->x[at] = best->items[i].x;
+    }
+    return (candidates){k, s->ids, s->x, best->items[0].x};
+}
+
+void rz_sample_best(const rz_best *best, uint32_t vocab, const rz_step *step, uint32_t i, void *scratch_memory,
+                    rz_result_out *result, rz_result_top *tops) {
+    const rz_batch_out *out = &step->batch->outs[i];
+    const scratch s = scratch_split(scratch_memory, vocab);
+    *result = (rz_result_out){.token = -1, .position = step->batch->row_position[out->row]};
+    if (out->n_top > 0) memset(tops, 0, out->n_top * sizeof *tops);
+    result->n_top = out->n_top < best->n ? out->n_top : best->n;
+    for (uint32_t t = 0; t < result->n_top; t++) {
+        tops[t] = (rz_result_top){best->items[t].id, (float)((double)best->items[t].x - best->log_total)};
+    }
+    if (!(out->mode & RZ_OUT_SAMPLE)) return;
+    result->token = (int32_t)best->items[0].id;
+    if (out->temperature > 0.0f) {
+        const uint32_t k = out->top_k < best->n ? out->top_k : best->n;
+        candidates c = best_candidates(best, k, &s);
+        filter(&c, &s, out);
+        result->token = (int32_t)draw(&c, &s, out);
+    }
+    uint32_t t = 0;
+    while (best->items[t].id != (uint32_t)result->token) t++;
+    result->logprob = (float)((double)best->items[t].x - best->log_total);
 }
 
 int32_t rz_sample_outs(const float *logits, uint32_t vocab, const rz_step *step, const uint32_t *masks, void *scratch_,

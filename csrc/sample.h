@@ -23,6 +23,7 @@
 #ifndef RZ_SAMPLE_H
 #define RZ_SAMPLE_H
 #include "backend.h"
+#include "select.h"
 
 /* Scratch for one row at a time (5 to 6 vocabularies of words); at least 8-byte aligned, any content. */
 size_t rz_sample_scratch_bytes(uint32_t vocab);
@@ -32,6 +33,20 @@ size_t rz_sample_scratch_bytes(uint32_t vocab);
  * Allocates nothing. Rows with scratches of their own may be sampled by several threads. */
 void rz_sample_out(const float *logits, uint32_t vocab, const rz_step *step, uint32_t i, const uint32_t *masks,
                    void *scratch, rz_result_out *result, rz_result_top *tops);
+
+/* What an executor found of a row that does not lie in host memory. */
+typedef struct rz_best {
+    const rz_ranked *items; /* [n] the largest logits, best first (lowest id among equals); all finite */
+    uint32_t n;
+    double log_total; /* log of the sum of the exponents of all logits of the row */
+} rz_best;
+
+/* Whether the n largest logits decide an out: no other token can be drawn or must be told. */
+bool rz_sample_by_best(const rz_batch_out *out, uint32_t n);
+
+/* rz_sample_out for an out that they decide: the same token. scratch as there. */
+void rz_sample_best(const rz_best *best, uint32_t vocab, const rz_step *step, uint32_t i, void *scratch,
+                    rz_result_out *result, rz_result_top *tops);
 
 /* All outs of a step, in order: logits[n_rows][vocab], results[n_outs], tops [sum of the outs' n_top]. An out's tops
  * start at top_first = the sum of the n_top of the outs before it; results[i].n_top of them are written (fewer than

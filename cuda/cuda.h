@@ -17,6 +17,7 @@
     X(weights, read_row) X(weights, read_all)                                                                         \
     X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
     X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                        \
+    X(best, best_part_k) X(best, best_join_k)                                                                          \
     X(attention, attention_k)                                                                                         \
     X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3)                             \
     X(attention, attention_64_4)                                                                                       \
@@ -56,7 +57,7 @@ typedef enum rzc_kernel {
 
 #define RZC_MODULES(X)                                                                                                \
     X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash) X(prefill_product) X(prefill_wgmma)             \
-    X(prompt_attention)
+    X(prompt_attention) X(best)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -124,6 +125,7 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
 /* ---- program.c ---- */
 #define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
 #define RZC_FEW_ROWS 8u
+#define RZC_GRAPH_ROWS 64u   /* decodes of one step that are captured, at most */
 #define RZC_ANGLES 8u
 #define RZC_ARGMAX_PARTS 32u
 #define RZC_SPLITS 32u    /* of the keys of a row, at most */
@@ -161,12 +163,14 @@ typedef struct rzc_program {
     struct {
         void *exec;
         uint64_t key; /* of the cache's types, which choose kernels */
-    } graphs[RZC_FEW_ROWS + 1]; /* by rows, all of them selected: captured when they come first */
+    } graphs[RZC_GRAPH_ROWS + 1]; /* by rows, all of them selected: captured when they come first */
     rzc_step step_at; /* in `batch` */
     size_t batch_bytes, pages_at; /* of the fixed part, and where inline pages begin */
-    uint8_t *pinned;      /* the batch as it is uploaded, then a row of logits, then argmax */
+    uint8_t *pinned;      /* the batch as it is uploaded, then a row of logits, argmax, best */
     float *logits_row;
     float *argmax_host;
+    rz_cu_ptr best_parts, best; /* 0 = the vocabulary is too large for them */
+    uint64_t *best_host;
     void *sample_scratch;
     uint32_t n_events;    /* profile.c; events NULL = no profile */
     void **events;
@@ -186,6 +190,11 @@ uint32_t rzc_program_listing(void *program, uint32_t row_class, uint8_t *out, ui
 uint32_t rzc_program_profile(void *program, rz_brick *out, uint32_t cap_bricks);
 int32_t rzc_forward(void *program, const rz_step *step);
 int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t n_rows, float *out);
+
+/* ---- sample.c ---- */
+/* Parts of a row for the search of its best logits; 0 = more than there may be. */
+uint32_t rzc_best_parts(const rzc_program *p);
+rz_status rzc_queue_argmax(rzc_program *p);
 int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
                    rz_result_top *tops);
 

@@ -31,6 +31,9 @@ alignas(64) static const unsigned char prefill_wgmma_code[] = {
 alignas(64) static const unsigned char prompt_attention_code[] = {
 #embed "prompt_attention.fatbin"
 };
+alignas(64) static const unsigned char best_code[] = {
+#embed "best.fatbin"
+};
 
 const void *rzc_fatbin(rzc_module module) {
     static const void *const code[] = {

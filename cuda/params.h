@@ -276,4 +276,15 @@ typedef struct rzc_argmax {
     uint32_t n_rows, vocab, n_parts, reserved;
 } rzc_argmax;
 
+#define RZC_BEST 64u        /* logits of a row that are told, and the length of a sorted list; a power of two */
+#define RZC_BEST_PART 2048u /* logits of a block */
+#define RZC_BEST_PARTS 128u /* of a row, at most */
+
+typedef struct rzc_best {
+    RZC_PTR(const float) logits;
+    RZC_PTR(uint64_t) parts; /* [n_rows][n_parts][RZC_BEST] */
+    RZC_PTR(uint64_t) out;   /* [n_rows][RZC_BEST]: order of the logit << 32 | ~id, largest first; 0 = none */
+    uint32_t vocab, n_parts;
+} rzc_best;
+
 #endif

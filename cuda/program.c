@@ -1,4 +1,4 @@
-/* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps, reading, sampling. */
+/* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps and reading. */
 #include "prefill.h"
 #include "op_rules.h"
 #include "sample.h"
@@ -106,6 +106,9 @@ static uint64_t place_all(rzc_program *p) {
     p->argmax = at, at += aligned(selected * 16);
     p->argmax_parts = at, at += aligned(selected * 16 * RZC_ARGMAX_PARTS);
     p->argmax_arrivals = at, at += aligned(selected * 4);
+    const uint64_t list_bytes = RZC_BEST * sizeof(uint64_t);
+    p->best_parts = at, at += aligned(selected * rzc_best_parts(p) * list_bytes);
+    p->best = at, at += aligned(selected * list_bytes);
     p->heads = at, at += aligned(heads_needs(p));
     p->tiles = at, at += aligned(rzc_prefill_bytes(p));
     const uint64_t half_cols = half_needs(p);
@@ -121,7 +124,8 @@ static uint64_t place_all(rzc_program *p) {
 
 static uint64_t pinned_needs(const rzc_program *p) {
     const uint64_t rows = rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R);
-    return aligned(p->batch_bytes) + aligned(p->ir->header->vocab_size * 4ull) + aligned(rows * 16);
+    return aligned(p->batch_bytes) + aligned(p->ir->header->vocab_size * 4ull) + aligned(rows * 16) +
+           rows * RZC_BEST * sizeof(uint64_t);
 }
 
 static rz_status take_memory(rzc_program *p) {
@@ -139,6 +143,8 @@ static rz_status take_memory(rzc_program *p) {
     if (status != RZ_OK) return status;
     p->logits_row = (float *)(void *)(p->pinned + aligned(p->batch_bytes));
     p->argmax_host = (float *)(void *)((uint8_t *)p->logits_row + aligned(p->ir->header->vocab_size * 4ull));
+    const uint64_t rows = rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R);
+    p->best_host = (uint64_t *)(void *)((uint8_t *)p->argmax_host + aligned(rows * 16));
     if (p->ir->logits_value == 0) return RZ_OK;
     p->sample_scratch =
         rz_alloc(e->account, RZ_MEMORY_PLAN, rz_sample_scratch_bytes(p->ir->header->vocab_size), "sampler scratch");
@@ -149,7 +155,7 @@ void rzc_program_close(void *program) {
     rzc_program *p = program;
     rzc_engine *e = p->engine;
     const bool current = e->cu->context_push(e->context) == 0;
-    for (uint32_t i = 0; i <= RZC_FEW_ROWS; i++) {
+    for (uint32_t i = 0; i <= RZC_GRAPH_ROWS; i++) {
         if (p->graphs[i].exec != NULL) e->cu->graph_exec_destroy(p->graphs[i].exec);
     }
     rzc_profile_close(p);
@@ -228,9 +234,10 @@ static void fill_groups(const rz_step *step, rzc_head *head) {
     }
 }
 
-/* Few rows that are all selected: every launch is the same from step to step, so it is captured once. */
+/* One row of each of up to RZC_GRAPH_ROWS sequences, all selected: every launch is the same from step to step, so it is
+ * captured once. */
 static bool is_repeated(const rzc_program *p) {
-    return p->row_class == 0 && p->n_rows[RZ_ROWS_T] == p->n_rows[RZ_ROWS_R] &&
+    return p->n_rows[RZ_ROWS_T] <= RZC_GRAPH_ROWS && p->n_rows[RZ_ROWS_T] == p->n_rows[RZ_ROWS_R] &&
            p->n_rows[RZ_ROWS_S] == p->n_rows[RZ_ROWS_T] && (p->options.flags & RZ_PLAN_PROFILE) == 0;
 }
 
@@ -317,18 +324,6 @@ static uint64_t cache_key(const rz_step *step) {
     return key;
 }
 
-static rz_status queue_argmax(rzc_program *p) {
-    rzc_engine *e = p->engine;
-    const uint32_t n_rows = p->n_rows[RZ_ROWS_R];
-    rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = n_rows,
-                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals,
-                         .vocab = p->ir->header->vocab_size, .n_parts = RZC_ARGMAX_PARTS};
-    const rzc_shape shape = {.x = RZC_ARGMAX_PARTS, .y = n_rows, .threads = 256, .chained = true};
-    const rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
-    if (status != RZ_OK) return status;
-    return rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, n_rows * 16ull, e->stream), "samples");
-}
-
 static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
     rzc_engine *e = p->engine;
     void *graph = NULL;
@@ -336,7 +331,7 @@ static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
     if (status != RZ_OK) return status;
     status = rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, graph_bytes(p), e->stream), "upload of a batch");
     if (status == RZ_OK) status = run_all(p, step);
-    if (status == RZ_OK && p->ir->logits_value != 0) status = queue_argmax(p);
+    if (status == RZ_OK && p->ir->logits_value != 0) status = rzc_queue_argmax(p);
     const rz_cu_result ended = e->cu->capture_end(e->stream, &graph);
     if (status == RZ_OK) status = rzc_check(e, ended, "cuStreamEndCapture");
     if (status == RZ_OK) status = rzc_check(e, e->cu->graph_instantiate(exec, graph, 0), "cuGraphInstantiate");
@@ -407,64 +402,5 @@ int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t 
             out[i] = (float)id;
         }
     }
-    return status;
-}
-
-/* ---- sampling -------------------------------------------------------------------------------------------------- */
-
-/* Whether the largest logit and the sum of exponents say all that this out asks for. */
-static bool is_simple(const rz_batch_out *out) {
-    if (out->n_top > 0) return false;
-    if ((out->mode & RZ_OUT_SAMPLE) == 0) return (out->mode & RZ_OUT_TARGET) == 0;
-    return out->temperature == 0 && out->repetition == 1 && out->presence == 0 && out->frequency == 0 &&
-           out->bias_n == 0 && out->mask == 0;
-}
-
-static void simple_result(const float *figures, const rz_batch_out *out, rz_result_out *result) {
-    if (figures[3] != 0) {
-        result->flags |= RZ_RESULT_NONFINITE;
-    } else if ((out->mode & RZ_OUT_SAMPLE) != 0) {
-        memcpy(&result->token, &figures[0], sizeof result->token);
-        result->logprob = -figures[2];
-    }
-}
-
-static rz_status sample_on_host(rzc_program *p, const rz_step *step, uint32_t i, const uint32_t *masks,
-                                rz_result_out *result, rz_result_top *tops) {
-    rzc_engine *e = p->engine;
-    const uint64_t row_bytes = p->ir->header->vocab_size * 4ull;
-    const rz_cu_ptr from = rzc_value(p, p->ir->logits_value) + step->batch->out_row[i] * row_bytes;
-    rz_status status = rzc_check(e, e->cu->to_host_async(p->logits_row, from, row_bytes, e->stream), "logits");
-    if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
-    if (status != RZ_OK) return status;
-    const uint32_t first = result->top_first;
-    rz_sample_out(p->logits_row, p->ir->header->vocab_size, step, i, masks, p->sample_scratch, result, tops + first);
-    result->top_first = first;
-    return RZ_OK;
-}
-
-static rz_status sample_all(rzc_program *p, const rz_step *step, const uint32_t *masks, rz_result_out *results,
-                            rz_result_top *tops) {
-    rzc_engine *e = p->engine;
-    const rz_batch *b = step->batch;
-    rz_status status = p->argmax_queued ? RZ_OK : queue_argmax(p);
-    if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
-    for (uint32_t i = 0; i < b->header->n_outs && status == RZ_OK; i++) {
-        if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
-            return rz_fail(RZ_E_CANCELLED, "step: cancelled while sampling");
-        }
-        if (is_simple(&b->outs[i])) simple_result(p->argmax_host + 4ull * b->out_row[i], &b->outs[i], &results[i]);
-        else status = sample_on_host(p, step, i, masks, &results[i], tops);
-    }
-    return status;
-}
-
-int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
-                   rz_result_top *tops) {
-    rzc_program *p = program;
-    rz_status status = rzc_enter(p->engine);
-    if (status != RZ_OK) return status;
-    status = sample_all(p, step, masks, results, tops);
-    rzc_leave(p->engine);
     return status;
 }

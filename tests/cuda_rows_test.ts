@@ -2,15 +2,18 @@
  * The CUDA executor with many rows and without `deterministic`: the products and the attention of prompts, in F16 and
  * BF16 arithmetic with F32 sums, against F64 references. Without a GPU each is a named skip.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type DTypeName, DTYPES } from "../src/dtype.ts";
 import { USE_MATMUL } from "../src/weights/roles.ts";
+import { relativeError } from "./divergence.ts";
+import { GOLDEN_CASES, goldenModel } from "./golden_cases.ts";
 import { noGpu } from "./gpu.ts";
 import { normals, rowsOf } from "./op_case.ts";
 import { OpEngine, type Part, type Row } from "./op_engine.ts";
 import { OpPlan } from "./op_plan.ts";
 import { ACTIVATIONS, attention, type AttentionCase, product } from "./op_reference.ts";
 import { Random, randomWeights } from "./random_blocks.ts";
+import { StepRunner, testModel } from "./step_runner.ts";
 import { leakCheck, testUnless } from "./support.ts";
 
 const missing = noGpu();
@@ -164,6 +167,28 @@ for (const { heads, kvHeads, dim, window = 0, ...more } of SHAPES) {
     );
     const error = worstRow(run.outputs[0]!, want, dim);
     assertEquals(error <= 2e-5 ? [] : [`error of the worst row and head ${error}`], []); // F16 keys, values, queries
+  });
+}
+
+/** Steps of one token for each of n sequences repeat a captured graph: each sees its own tokens, positions and pages. */
+for (const n of [9, 16, 33, 64]) {
+  testUnless(missing, `cuda, many rows: ${n} sequences decode together as the plain kernels have them`, async () => {
+    const model = await testModel(goldenModel(GOLDEN_CASES.find(({ name }) => name === "llama-mixed")!));
+    const sizes = { backend: "cuda", slots: n, contextSize: 64, maxTokens: 512 } as const;
+    using fast = new StepRunner(model, { ...sizes, deterministic: false });
+    using plain = new StepRunner(model, { ...sizes, deterministic: true });
+    const prompt = (slot: number): number[] => tokens(slot, 1 + slot % 7);
+    const prompts = Array.from({ length: n }, (_, slot) => ({ slot, nPast: 0, tokens: prompt(slot) }));
+    for (const runner of [fast, plain]) runner.step(prompts.map((part) => ({ ...part, want: "none" })));
+    for (let step = 0; step < 4; step++) {
+      const parts = prompts.map(({ slot, tokens: { length } }) => ({
+        slot,
+        nPast: length + step,
+        tokens: [(3 * slot + 5 * step) % VOCAB],
+      }));
+      const error = relativeError(plain.step(parts), fast.step(parts));
+      assert(error < 5e-3, `step ${step}: ${error}`);
+    }
   });
 }
 

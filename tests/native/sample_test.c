@@ -259,6 +259,55 @@ static void test_many_outs(void) {
     fixture_close(&f);
 }
 
+/* The best of a row, in place of the row, decide what rz_sample_by_best says they do. Values are coarse: ties abound. */
+static void test_best_of_a_row(void) {
+    enum { N = 3000, BEST = 64 };
+    static float x[N];
+    static rz_ranked all[N];
+    fixture f;
+    fixture_open(&f, 6);
+    uint32_t n_decided = 0;
+    for (uint32_t round = 0; round < 2000; round++) {
+        const uint32_t n = round % 3 ? N : 1 + random_u32() % 100;
+        const uint32_t n_best = n < BEST ? n : BEST;
+        double sum = 0;
+        for (uint32_t i = 0; i < n; i++) x[i] = roundf(random_normal() * 64) / (round % 2 ? 16.0f : 4.0f);
+        for (uint32_t i = 0; i < n; i++) {
+            all[i] = (rz_ranked){x[i], i};
+            sum += exp((double)x[i]);
+        }
+        qsort(all, n, sizeof *all, best_first);
+        f.out = plain;
+        f.out.mode = round % 11 ? RZ_OUT_SAMPLE : RZ_OUT_LOGITS;
+        f.out.temperature = round % 7 ? 0.25f * (float)(1 + random_u32() % 8) : 0;
+        f.out.top_k = random_u32() % 80;
+        f.out.top_p = round % 4 ? 0.9f : 1;
+        f.out.min_p = round % 5 ? 0.05f : 0;
+        f.out.typical_p = round % 6 ? 1 : 0.8f;
+        f.out.presence = round % 13 ? 0 : 1;
+        f.out.n_top = (uint16_t)(random_u32() % 70);
+        f.out.seed_lo = round;
+        const bool decides = f.out.n_top <= n_best && (f.out.mode == RZ_OUT_LOGITS || (f.out.presence == 0 &&
+                             (f.out.temperature == 0 || (f.out.top_k > 0 && f.out.top_k <= n_best))));
+        CHECK(rz_sample_by_best(&f.out, n_best) == decides);
+        if (!decides) continue;
+        n_decided++;
+        sample(&f, x, n, NULL);
+        rz_result_out result;
+        rz_result_top tops[256];
+        const rz_best best = {.items = all, .n = n_best, .log_total = log(sum)};
+        rz_sample_best(&best, n, &f.step, 0, f.scratch, &result, tops);
+        CHECK(result.token == f.result.token && result.flags == f.result.flags && result.n_top == f.result.n_top);
+        CHECK_NEAR(result.logprob, f.result.logprob, 1e-5);
+        for (uint32_t t = 0; t < result.n_top; t++) {
+            CHECK(tops[t].token == f.tops[t].token);
+            CHECK_NEAR(tops[t].logprob, f.tops[t].logprob, 1e-5);
+        }
+    }
+    CHECK(n_decided > 500);
+    fixture_close(&f);
+}
+
 /* Any bits in any parameter: an id of the vocabulary or a flag, and an end. */
 static void test_hostile_parameters(void) {
     static float x[600];
@@ -296,6 +345,7 @@ int main(void) {
     test_bias_and_mask();
     test_log_probabilities();
     test_many_outs();
+    test_best_of_a_row();
     test_hostile_parameters();
     return TEST_RESULT("sample");
 }
