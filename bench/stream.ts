@@ -34,7 +34,8 @@ async function openNative(path: string, threads: number): Promise<{ run(): numbe
   const weights = openWeights(library, engine, plan.weightTable, files.map((f) => ({ ...f, path: f.path! })));
   const progress = new Uint8Array(STRUCTS.rz_progress.size);
   while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* it ends by itself */ }
-  const facts = { bytes: plan.bytes, logits: plan.logitsValue, groups: [...plan.groups] };
+  const { bytes, logitsValue: logits, weightNames } = plan;
+  const facts = { bytes, logits, groups: [...plan.groups], weightNames };
   const sizes = { maxTokens: 64, maxSequences: 1, maxOuts: 1, deterministic: false };
   const contextSize = PROMPT.length + N_TOKENS + 1;
   const cache = { kvDtype: "f16", maxSequences: 1, contextSize, pageTokens: PAGE_TOKENS } as const;

@@ -56,9 +56,11 @@ export interface Timings {
 }
 
 /** What a finished generation was. */
-export interface GenerationResult {
+export interface GenerationResult<Json = unknown> {
   /** The whole text. */
   text: string;
+  /** With a schema: the value that the text is. Absent when it was not ended by the model but cut off. */
+  json?: Json;
   /** Its tokens. */
   tokens: number[];
   /** The answer in its parts, when it is split: see {@linkcode GenerateOptions.answer}. */
@@ -81,11 +83,11 @@ export interface GenerationResult {
  * A running generation. It starts at once. Iterate it, or take {@linkcode Generation.result}; leaving the loop,
  * `cancel()`, an aborted signal or `await using` end it.
  */
-export interface Generation extends AsyncIterable<GenerationPart>, AsyncDisposable {
+export interface Generation<Json = unknown> extends AsyncIterable<GenerationPart>, AsyncDisposable {
   /** `waiting` for its prompt's tokens or a free place, `running` since the engine took it up, or `ended`. */
   readonly state: "waiting" | "running" | "ended";
   /** The whole answer once it ended. Rejects with what went wrong; never unhandled. */
-  result(): Promise<GenerationResult>;
+  result(): Promise<GenerationResult<Json>>;
   /** The text, as a stream; takes the place of iterating. */
   stream(): ReadableStream<string>;
   /** A streaming `text/plain` response. */
@@ -136,6 +138,8 @@ export interface ModelInfo {
   contextSize: number;
   /** Sequences that can run at once. */
   maxSequences: number;
+  /** Tokens that the KV cache holds, all sequences together. */
+  kvTokens: number;
   /** Element type of the KV cache. */
   kvDtype: KvDtype;
   /** Bytes on the device. */
@@ -146,6 +150,50 @@ export interface ModelInfo {
   scratchBytes: number;
   /** Whether the file has a chat template. */
   hasChatTemplate: boolean;
+}
+
+/** Time of one launch of a plan: an op, or several that run as one. */
+export interface LaunchTime {
+  /** The ops, with the name of the pattern that joined them. */
+  name: string;
+  /** Index of its first op in the plan. */
+  op: number;
+  /** Layer of the model; undefined for what lies outside the layers. */
+  layer: number | undefined;
+  /** How often it ran. */
+  calls: number;
+  /** Milliseconds, all calls together. */
+  ms: number;
+  /** Bytes of weights it read, all calls together. */
+  weightBytes: number;
+}
+
+/** A value of a forward pass, as F32. */
+export interface WatchedValue {
+  /** Its name in {@linkcode Model.valueNames}. */
+  name: string;
+  /** Rows: tokens, or of what follows the last attention the rows whose logits were asked for. */
+  rows: number;
+  /** Columns. */
+  cols: number;
+  /** `[rows x cols]`. */
+  data: Float32Array;
+}
+
+/** What {@linkcode Model.watch} found. */
+export interface WatchFinding {
+  /** The value's name. */
+  name: string;
+  /** A number that is NaN or infinite, one beyond `range`, or a row too far from the other model's. */
+  what: "not finite" | "range" | "differs";
+  /** Its row, from 0. */
+  row: number;
+  /** Its column; undefined where a whole row differs. */
+  col: number | undefined;
+  /** The number, or the relative error of the row. */
+  value: number;
+  /** What it should not exceed. */
+  limit: number;
 }
 
 /** Bytes a model would take, before loading it. */
@@ -188,6 +236,13 @@ export interface Session extends Disposable {
   rewind(n: number): void;
   /** A second session that starts as a copy of this one. */
   fork(): Session;
+  /**
+   * Times of the launches since the last call, in the order of the plan. `ARG` unless the session was opened with
+   * `profile`.
+   */
+  profile(): LaunchTime[];
+  /** A value of the last step, which a longer run of tokens may have had several of. `ARG` unless it is watched. */
+  watched(name: string): WatchedValue;
   /** Token ids of a text. */
   tokenize(text: string, options?: TokenizeOptions): Int32Array;
   /** Text of token ids. */

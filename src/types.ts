@@ -1,5 +1,6 @@
 /** Public interfaces of the library: what goes in here, what comes back in outputs.ts. */
 import type { ChatMessage, GrammarSource, TemplateValue, ToolChoice, ToolDefinition } from "./conversation.ts";
+import type { Session } from "./outputs.ts";
 
 export type * from "./conversation.ts";
 export type * from "./outputs.ts";
@@ -29,6 +30,12 @@ export interface PlacementOptions {
   contextSize?: number | undefined;
   /** Sequences that can run at once, 1-256; default 8. */
   maxSequences?: number | undefined;
+  /**
+   * Tokens whose keys and values are kept, all sequences together, 1-2^28. Sequences take pages of it as they grow; when
+   * it is full the youngest waits and is computed again. Default: the whole context of every sequence, as far as half
+   * of the free memory goes.
+   */
+  kvTokens?: number | undefined;
   /** CPU threads, 1-256; default the physical cores within this process's quota, or `REALIZAR_THREADS`. */
   threads?: number | undefined;
   /** Default f16 (f32 on `ref`). */
@@ -110,6 +117,11 @@ export interface GenerateOptions extends SamplingOptions {
   queueTimeoutMs?: number | undefined;
 }
 
+/** Type of the JSON values that a Standard JSON Schema accepts; `unknown` for other schemas. */
+export type JsonOf<Schema> = Schema extends { readonly "~standard": { readonly types?: infer Types } }
+  ? NonNullable<Types> extends { readonly output: infer Output } ? Output : unknown
+  : unknown;
+
 /** Text to continue, token ids, or a conversation. */
 export type Prompt = string | readonly number[] | Int32Array | readonly ChatMessage[];
 
@@ -127,6 +139,30 @@ export interface SessionOptions {
   contextSize?: number | undefined;
   /** Longest run of tokens computed in one step; default 512. */
   maxBatch?: number | undefined;
+  /** Time each launch for {@linkcode Session.profile}; steps are slower. Default false. */
+  profile?: boolean | undefined;
+  /** Values to keep for {@linkcode Session.watched}, by their names in {@linkcode Model.valueNames}; up to 16. */
+  watch?: readonly string[] | undefined;
+}
+
+/** What values can be looked at in: a {@linkcode Model}. */
+export interface Watchable {
+  /** Names of all values of a forward pass, in the order in which they are made. */
+  valueNames(): string[];
+  /** A sequence of its own. */
+  session(options?: SessionOptions): Session;
+}
+
+/** Options of {@linkcode Model.watch}. */
+export interface WatchOptions {
+  /** Names, or their ends such as `.ffn_down`; default every value of the model. */
+  names?: readonly string[] | undefined;
+  /** Largest absolute value that is still fine; default any finite one. */
+  range?: number | undefined;
+  /** The same model on another device, e.g. `ref`: values are compared with its. */
+  compare?: Watchable | undefined;
+  /** Largest error of a row of a value, relative to the row's size, in a comparison. Default 0.01. */
+  tolerance?: number | undefined;
 }
 
 /** Options of {@linkcode Model.tokenize}. */

@@ -43,6 +43,29 @@ test("session: rewind is as if it had never happened, fork goes its own way", ()
     return Promise.resolve();
   }));
 
+test("session: a profile names every launch of the plan, counts calls, and adds up to less than the steps took", () =>
+  withModel((model) => {
+    using plain = model.session();
+    assertEquals(assertThrows(() => plain.profile(), RealizarError).code, "ARG");
+    using session = model.session({ profile: true, maxBatch: 20 });
+    assertEquals(session.profile(), [], "nothing ran yet");
+    const from = performance.now();
+    session.evaluate(TOKENS);
+    session.evaluate([1]);
+    const wallMs = performance.now() - from;
+    const launches = session.profile();
+    assert(launches.every(({ calls }) => calls === 3), "two chunks and a token");
+    const sum = launches.reduce((total, { ms }) => total + ms, 0);
+    assert(sum > 0 && sum <= wallMs, `${sum} of ${wallMs} ms`);
+    // ref joins no ops: each launch is one op of the plan, in its order, named as the plan's listing names it.
+    assertEquals(launches.map(({ op }) => op), [...launches.keys()]);
+    assertEquals(launches.filter(({ name }) => name === "attention").length, model.info.nLayers);
+    assertEquals([launches[0]!.name, launches.at(-1)!.name], ["embed", "logits"]);
+    assertEquals(new Set(launches.map(({ layer }) => layer)).size, model.info.nLayers + 1);
+    assertEquals(session.profile(), [], "told once");
+    return Promise.resolve();
+  }));
+
 test("session: greedy by hand equals generate", () =>
   withModel(async (model) => {
     const { tokens } = await model.generate(TOKENS, { temperature: 0, maxTokens: 8, ignoreEos: true }).result();

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runtime } from "../src/platform/env.ts";
@@ -48,6 +48,28 @@ test("cli run: text on stdout, speed on stderr; --json is one object; both are t
     const raw = await realizar(["run", path, "-p", "-", "--raw", "--temp", "0", "-n", "6", "--json"], "in the end");
     const rawTold = JSON.parse(raw.stdout) as { prompt_tokens: number };
     assert(rawTold.prompt_tokens < Number(told["prompt_tokens"]), "without the template the prompt is shorter");
+  }));
+
+test("cli run --profile: tables on stderr, a trace whose launches follow one another, and the same text", () =>
+  withModel(async (path) => {
+    using folder = tempFolder();
+    const trace = folder.file("trace.json");
+    const args = ["run", path, "-p", "in the end", "--temp", "0", "-n", "6", "--device", "ref"];
+    const plain = await realizar(args);
+    const alone = await realizar([...args, "--profile"]);
+    assertEquals([alone.status, alone.stdout], [0, plain.stdout], alone.stderr);
+    assertStringIncludes(alone.stderr, "decode: 1 token a step");
+    const traced = await realizar([...args.slice(0, 2), "--profile", trace, ...args.slice(2)]);
+    assertEquals([traced.status, traced.stdout], [0, plain.stdout], traced.stderr);
+    const { traceEvents } = JSON.parse(readFileSync(trace, "utf8")) as {
+      traceEvents: { ph: string; tid: number; ts: number; dur: number; name: string }[];
+    };
+    const events = traceEvents.filter(({ ph, tid }) => ph === "X" && tid === 0);
+    assert(events.some(({ name }) => name === "attention") && events.every(({ dur }) => dur >= 0));
+    for (const [i, { ts }] of events.entries()) {
+      const before = events[i - 1];
+      assert(before === undefined || Math.abs(before.ts + before.dur - ts) < 1e-6, `event ${i}`);
+    }
   }));
 
 test("cli: a failure is one line and status 1, wrong use is status 2", () =>

@@ -30,7 +30,8 @@ async function openAll(backend: "ref" | "cpu"): Promise<Opened> {
     }
     const progress = new Uint8Array(STRUCTS.rz_progress.size);
     while (check(native.rz_weights_poll(weights, 1000, progress)) === 0) { /* ends by itself */ }
-    const facts = { bytes: plan.bytes, logits: plan.logitsValue, groups: [...plan.groups] };
+    const { logitsValue: logits, weightNames } = plan;
+    const facts = { bytes: plan.bytes, logits, groups: [...plan.groups], weightNames };
     const sizes = { maxTokens: 64, maxSequences: 2, maxOuts: 2, deterministic: false };
     const cache = { kvDtype: "f32", maxSequences: 2, contextSize: 64, pageTokens: 16 } as const;
     return { engine, weights, runner: new NativeRunner(library, { engine, weights }, facts, sizes, cache) };

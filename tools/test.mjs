@@ -3,10 +3,18 @@
  * Node, which must run the same tests. `npm test -- [--runtime=bun] [tests/x_test.ts ...]` runs only those files.
  */
 import { parseArgs } from "node:util";
-import { checkMachine, installClients, installNpmPackages, installVocabularies, installZig } from "./lib/install.mjs";
+import {
+  checkMachine,
+  installClients,
+  installNpmPackages,
+  installSchemas,
+  installVocabularies,
+  installZig,
+} from "./lib/install.mjs";
 import { runChecks } from "./lib/checks.mjs";
 import { differences } from "./lib/junit.mjs";
 import { fetchModel } from "./lib/model.mjs";
+import { checkPackage } from "./lib/package_check.mjs";
 import { buildNative, zigBuild } from "./lib/native.mjs";
 import { main, StepError } from "./lib/step.mjs";
 import { runSuite, RUNTIMES, tellFailures, testFiles } from "./lib/suite.mjs";
@@ -17,14 +25,15 @@ async function setUp() {
   await installZig();
   await installVocabularies();
   await installClients();
+  await installSchemas();
   await buildNative("tests");
   await fetchModel();
 }
 
-/** Runs a build step whose failure is a failed test, not the end of the run. */
-async function attempt(title, args, options) {
+/** Runs a step whose failure is a failed test, not the end of the run. */
+async function attempt(run) {
   try {
-    await zigBuild(title, args, options);
+    await run();
     return true;
   } catch (error) {
     if (!(error instanceof StepError)) throw error;
@@ -68,8 +77,10 @@ await main(async () => {
   if (positionals.length === 0) {
     if (!await runChecks()) failed.push("checks");
     const remedy = "Fix the test or the code.";
-    if (!await attempt("native unit tests", ["test"], { show: true, remedy })) failed.push("native unit tests");
-    if (!await attempt("targets: other platforms compile", ["targets"])) failed.push("targets");
+    const unit = () => zigBuild("native unit tests", ["test"], { show: true, remedy });
+    if (!await attempt(unit)) failed.push("native unit tests");
+    if (!await attempt(() => zigBuild("targets: other platforms compile", ["targets"]))) failed.push("targets");
+    if (!await attempt(checkPackage)) failed.push("package");
   }
   failed.push(...await runRuntimes(values.runtime ?? RUNTIMES, positionals.length === 0 ? testFiles() : positionals));
   if (failed.length > 0) console.error(`FAILED: ${failed.join(", ")}`);

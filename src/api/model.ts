@@ -2,7 +2,10 @@
 import { EngineClient } from "../engine/client.ts";
 import type { OpenedModel } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
+import { grammarSourceOf } from "../grammar/source.ts";
 import { engineFacts } from "../engine/native_model.ts";
+import { readPlan } from "../plan/plan.ts";
+import { expertsPerToken, type NamedValue, nameValues } from "../plan/value_names.ts";
 import { openLibrary } from "../platform/library.ts";
 import { spawnWorker } from "../platform/spawn.ts";
 import { TextClient } from "../text/client.ts";
@@ -14,6 +17,7 @@ import type {
   ChatOptions,
   GenerateOptions,
   Generation,
+  JsonOf,
   LoadOptions,
   MemoryEstimate,
   ModelInfo,
@@ -24,11 +28,14 @@ import type {
   SessionOptions,
   TemplateOptions,
   TokenizeOptions,
+  WatchFinding,
+  WatchOptions,
 } from "../types.ts";
 import { Conversation, type StartGeneration } from "./chat.ts";
 import { RunningGeneration } from "./generation.ts";
 import { checkGenerate, checkNumber, checkPlacement, checkSource } from "./options.ts";
 import { OpenSession } from "./session.ts";
+import { watchValues } from "./watch.ts";
 
 const SESSION_BATCH = 512;
 
@@ -117,11 +124,15 @@ export class Model implements AsyncDisposable {
 
   /**
    * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says,
-   * special tokens are plain text unless `special`. Messages go through the model's chat template. Whatever is wrong
-   * is told by the generation: its iteration throws and its result rejects.
+   * special tokens are plain text unless `special`. Messages go through the model's chat template. With `schema` the
+   * answer is JSON that it accepts, and the result has its value. Whatever is wrong is told by the generation: its
+   * iteration throws and its result rejects.
    */
-  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return this.#start(prompt, options, {});
+  generate<Schema = unknown>(
+    prompt: Prompt,
+    options: GenerateOptions & { readonly schema?: Schema } = {},
+  ): Generation<JsonOf<Schema>> {
+    return this.#start(prompt, options, {}) as Generation<JsonOf<Schema>>;
   }
 
   /** A conversation that keeps its history. */
@@ -177,15 +188,44 @@ export class Model implements AsyncDisposable {
     const maxTokens = Math.min(checkNumber("maxBatch", options.maxBatch) ?? SESSION_BATCH, contextSize);
     const library = openLibrary(this.#opened.libraryPath);
     const { pageTokens } = engineFacts(library, this.#opened.handles.engine);
+    const { named, expertsPerToken } = this.#values();
+    const watched = (options.watch ?? []).map((name) => {
+      const value = named.find((one) => one.name === name);
+      if (value === undefined) throw new RealizarError("ARG", `watch: the model has no value ${JSON.stringify(name)}`);
+      return value;
+    });
     const session = new OpenSession({
       library,
       model: this.#opened,
       tokenizer: this.#tokenizer,
-      plan: { maxTokens, maxSequences: 1, maxOuts: maxTokens, deterministic: false },
+      plan: {
+        maxTokens,
+        maxSequences: 1,
+        maxOuts: maxTokens,
+        deterministic: false,
+        profile: options.profile ?? false,
+        watched: watched.map(({ id }) => id),
+      },
       cache: { kvDtype: info.kvDtype, maxSequences: 1, contextSize, pageTokens },
+      watched,
+      expertsPerToken,
     });
     this.#sessions.add(session);
     return session;
+  }
+
+  /** Names of all values of a forward pass, in the order in which they are made: `layers.3.ffn_down`. */
+  valueNames(): string[] {
+    return this.#values().named.map(({ name }) => name);
+  }
+
+  /**
+   * Computes tokens (up to 4,096) and looks at every value on the way: the first one that is not finite, out of range
+   * or unlike the other model's, in the order of the plan; undefined when all are fine. Runs in this thread, in
+   * sessions of its own: nothing else becomes slower. Watched values are computed one by one, not joined with others.
+   */
+  watch(tokens: ArrayLike<number>, options: WatchOptions = {}): WatchFinding | undefined {
+    return watchValues(this, tokens, options);
   }
 
   /** Ends running generations, closes sessions, frees everything. May be called again. */
@@ -201,6 +241,12 @@ export class Model implements AsyncDisposable {
     await this.close();
   }
 
+  /** The values of the plan with their names. */
+  #values(): { named: NamedValue[]; expertsPerToken: number } {
+    const plan = readPlan(this.#opened.plan.bytes);
+    return { named: nameValues(plan, this.#opened.plan.weightNames), expertsPerToken: expertsPerToken(plan) };
+  }
+
   #checkOpen(): void {
     if (this.#closed) throw new RealizarError("CLOSED", "the model was closed");
   }
@@ -213,8 +259,11 @@ export class Model implements AsyncDisposable {
         if (hooks.refusal !== undefined) throw hooks.refusal;
         this.#checkOpen();
         const request = checkGenerate(options, this.#opened.sampling, this.info.vocabSize);
-        return { ...request, tokens: await this.#encode(prompt, options, signal) };
+        const source = grammarSourceOf(options.schema, options.grammar);
+        const grammar = source === undefined ? undefined : await this.#text.compile(source, signal);
+        return { ...request, grammar, tokens: await this.#encode(prompt, options, signal) };
       },
+      json: options.schema !== undefined,
       ...(hooks.onEnd === undefined ? {} : { onEnd: hooks.onEnd }),
     });
   }

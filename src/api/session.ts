@@ -1,11 +1,14 @@
 /** The synchronous core: one sequence in the caller's own thread, its own plan and cache over a model's weights. */
 import { type BatchOut, BatchWriter, NO_SAMPLING, OUT_MODES } from "../engine/batch.ts";
 import { type CacheSizes, NativeRunner, type PlanSizes } from "../engine/native_model.ts";
+import { readProfile } from "../engine/profile.ts";
 import type { OpenedModel } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
 import type { Library } from "../platform/library.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { Session, TokenizeOptions } from "../types.ts";
+import { ROW_SYMBOLS, type RowSymbol } from "../plan/plan.ts";
+import type { NamedValue } from "../plan/value_names.ts";
+import type { LaunchTime, Session, TokenizeOptions, WatchedValue } from "../types.ts";
 
 const WAIT_MS = 1000;
 
@@ -16,6 +19,10 @@ export interface SessionSource {
   tokenizer: Tokenizer;
   plan: PlanSizes;
   cache: CacheSizes;
+  /** Values that stay readable. */
+  watched?: readonly NamedValue[];
+  /** Of a plan that routes. */
+  expertsPerToken?: number;
 }
 
 /** The {@linkcode Session} of this library. */
@@ -24,6 +31,8 @@ export class OpenSession implements Session {
   readonly #runner: NativeRunner;
   readonly #writer = new BatchWriter();
   readonly #tokens: number[] = [];
+  /** The last step, whose values can be read. */
+  #last: { ticket: number; nTokens: number; nLogits: number } | undefined;
   #closed = false;
 
   /** Opens a plan and a cache; throws `OOM_HOST` and leaves nothing open when they don't fit. */
@@ -79,6 +88,33 @@ export class OpenSession implements Session {
       throw error;
     }
     return copy;
+  }
+
+  profile(): LaunchTime[] {
+    this.#checkOpen();
+    return readProfile(this.#source.library, this.#runner.plan);
+  }
+
+  watched(name: string): WatchedValue {
+    this.#checkOpen();
+    const value = this.#source.watched?.find((one) => one.name === name);
+    if (value === undefined) {
+      throw new RealizarError("ARG", `watched: ${name} is not among the session's watched values`);
+    }
+    if (this.#last === undefined) {
+      throw new RealizarError("ARG", `watched: nothing was computed since the session began`);
+    }
+    const { ticket, nTokens, nLogits } = this.#last;
+    const counts: Record<RowSymbol, number> = {
+      T: nTokens,
+      R: nLogits,
+      S: 1,
+      Tk: nTokens * (this.#source.expertsPerToken ?? 0),
+    };
+    const rows = counts[ROW_SYMBOLS[value.rows]!];
+    const data = new Float32Array(rows * value.cols);
+    if (rows > 0) this.#runner.read(ticket, value.id, 0, rows, data);
+    return { name, rows, cols: value.cols, data };
   }
 
   tokenize(text: string, options: TokenizeOptions = {}): Int32Array {
@@ -139,6 +175,7 @@ export class OpenSession implements Session {
     const ticket = this.#runner.submit(this.#writer.write({ flags: 0, after: 0, copies: [], seqs, outs }));
     while (this.#runner.wait(ticket, WAIT_MS) === undefined) { /* a step ends or fails by itself */ }
     this.#tokens.push(...chunk);
+    this.#last = { ticket, nTokens: chunk.length, nLogits };
     if (nLogits > 0) this.#runner.read(ticket, this.#source.model.plan.logits, 0, nLogits, out);
   }
 

@@ -9,6 +9,8 @@ export interface Flag {
   /** Name of the value in the help. */
   value?: string;
   help: string;
+  /** A string flag that may stand alone; the argument behind it is its value when it ends so. Alone it is "". */
+  optional?: string;
 }
 
 /** Values of flags as given; undefined = not given. */
@@ -65,9 +67,14 @@ export function parse(command: Command, argv: string[]): { args: string[]; flags
       [name, { type, short }],
     ) => [name, short === undefined ? { type } : { type, short }]),
   );
+  // parseArgs knows no optional values: a flag that stands alone becomes one with an empty value.
+  const args = argv.map((arg, i) => {
+    const ending = arg.startsWith("--") ? command.flags[arg.slice(2)]?.optional : undefined;
+    return ending === undefined || argv[i + 1]?.endsWith(ending) ? arg : `${arg}=`;
+  });
   let parsed: { values: object; positionals: string[] };
   try {
-    parsed = parseArgs({ args: argv, options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args, options, allowPositionals: true, strict: true });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }

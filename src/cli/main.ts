@@ -7,6 +7,7 @@ import { doctorCommand } from "./doctor.ts";
 import { inspectCommand } from "./inspect.ts";
 import { runCommand } from "./run.ts";
 import { serveCommand } from "./serve.ts";
+import { watchCommand } from "./watch.ts";
 
 /** The commands: one line each. */
 const COMMANDS: Record<string, Command> = {
@@ -15,6 +16,7 @@ const COMMANDS: Record<string, Command> = {
   serve: serveCommand,
   inspect: inspectCommand,
   bench: benchCommand,
+  watch: watchCommand,
   doctor: doctorCommand,
 };
 

@@ -1,7 +1,10 @@
 /** `realizar run`: one prompt, one answer. */
-import type { GenerationResult } from "../types.ts";
+import type { Model } from "../api/model.ts";
+import type { ChatMessage, GenerationResult } from "../types.ts";
 import { type Command, type Flags, HELP_FLAG, JSON_FLAG, note, print, textFlag, UsageError } from "./command.ts";
 import { loadModel, PLACEMENT_FLAGS, placementOf, SAMPLING_FLAGS, samplingOf } from "./model_flags.ts";
+import { measureDevice } from "./measure_device.ts";
+import { profileRun, profileText, writeTrace } from "./profile.ts";
 
 async function readStdin(): Promise<string> {
   const parts: Uint8Array[] = [];
@@ -38,6 +41,19 @@ function jsonOf({ text, tokens, finishReason, stop, seed, usage, timings }: Gene
   });
 }
 
+/** `--profile`: tables on stderr, a trace into the file that was named. */
+async function profile(
+  model: Model,
+  prompt: string | readonly ChatMessage[],
+  flags: Flags,
+  { tokens }: GenerationResult,
+): Promise<void> {
+  const parts = profileRun(model, await model.tokenize(prompt), tokens);
+  note(profileText(parts, measureDevice(flags)));
+  const path = textFlag(flags, "profile")!;
+  if (path !== "") await writeTrace(path, model, parts);
+}
+
 async function run([path]: string[], flags: Flags): Promise<number> {
   const given = textFlag(flags, "prompt") ?? "-";
   const prompt = given === "-" ? await readStdin() : given;
@@ -49,16 +65,15 @@ async function run([path]: string[], flags: Flags): Promise<number> {
   const messages = textFlag(flags, "system") === undefined
     ? []
     : [{ role: "system", content: textFlag(flags, "system")! }];
-  const generation = model.generate(
-    flags["raw"] === true ? prompt : [...messages, { role: "user", content: prompt }],
-    { ...samplingOf(flags), signal: stop.signal },
-  );
+  const asked = flags["raw"] === true ? prompt : [...messages, { role: "user", content: prompt }];
+  const generation = model.generate(asked, { ...samplingOf(flags), signal: stop.signal });
   const json = flags["json"] === true;
   if (!json) {
     for await (const part of generation) await print(part.text);
     await print("\n");
   }
   const result = await generation.result();
+  if (flags["profile"] !== undefined) await profile(model, asked, flags, result);
   if (json) await print(`${jsonOf(result)}\n`);
   else note(speedLine(result));
   process.removeListener("SIGINT", onInterrupt);
@@ -75,6 +90,12 @@ export const runCommand: Command = {
     raw: { type: "boolean", help: "continue the text as it is, without the chat template" },
     ...SAMPLING_FLAGS,
     ...PLACEMENT_FLAGS,
+    profile: {
+      type: "string",
+      optional: ".json",
+      value: "[FILE.json]",
+      help: "afterwards, times of all launches on stderr, and as a Chrome trace in FILE.json",
+    },
     json: JSON_FLAG,
     help: HELP_FLAG,
   },

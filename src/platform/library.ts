@@ -53,8 +53,19 @@ function candidates(): string[] {
   const fromEnv = env("REALIZAR_LIB");
   if (fromEnv !== undefined) return [fromEnv];
   if (!import.meta.url.startsWith("file:")) return [];
-  const platformPackage = `../../../@realizar/${process.platform}-${process.arch}/${file}`;
-  return [`../../zig-out/lib/${file}`, platformPackage].map((p) => fileURLToPath(new URL(p, import.meta.url)));
+  const name = `@realizar/${process.platform}-${process.arch}`;
+  const beside = [`../../zig-out/lib/${file}`, `../../../${name}/${file}`].map((p) => new URL(p, import.meta.url));
+  return [...beside, ...resolved(`${name}/package.json`, file)].map((url) => fileURLToPath(url));
+}
+
+/** The file beside a package's manifest, wherever a package manager has put the package. */
+function resolved(manifest: string, file: string): URL[] {
+  try {
+    const url = import.meta.resolve(manifest);
+    return url.startsWith("file:") ? [new URL(file, url)] : [];
+  } catch {
+    return []; // it is not installed
+  }
 }
 
 /** The library's path: the one given, else `REALIZAR_LIB`, else the build folder, else the platform package. */

@@ -107,6 +107,11 @@ export function installClients() {
   return installFolder("tests/clients", "setup: clients for the tests", ["ci", "--ignore-scripts"]);
 }
 
+/** The JSON Schema validator that the tests of grammars use; not needed for anything else. */
+export function installSchemas() {
+  return installFolder("tests/schemas", "setup: a JSON Schema validator for the tests", ["ci", "--ignore-scripts"]);
+}
+
 /** Installs PyPI packages into a folder of their own, which appears only when it is complete. */
 async function installFromPypi(title, requirements, folder) {
   const partial = `${folder}.partial.${process.pid}`;
