@@ -20,7 +20,7 @@ import { StepRunner, type TestModel, testModel } from "../tests/step_runner.ts";
 
 const TEXTS = [...RAW_TEXTS, "Question: What is gravity?\nAnswer:"];
 
-const KV_TYPES = { f16: 1, f32: 0 } as const;
+const KV_TYPES = { f16: 1, f32: 0, q8_0: 8 } as const;
 
 /** Compares one way of running `cpu` with what `ref` did. */
 function compare(model: TestModel, prompts: readonly number[][], run: GreedyRun, options: {
@@ -51,7 +51,7 @@ async function main(path: string, nPrompts: number, nTokens: number, threads: nu
   }
   for (const [isa, id] of Object.entries(ISAS) as [keyof typeof ISAS, number][]) {
     if (isa === "auto") continue;
-    for (const kv of ["f16", "f32"] as const) {
+    for (const kv of Object.keys(KV_TYPES) as (keyof typeof KV_TYPES)[]) {
       const { isa: used, sums } = compare(model, prompts, run, { isa, kv, threads, contextSize });
       if (used !== id) break; // not of this machine
       console.log(JSON.stringify({

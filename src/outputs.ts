@@ -100,8 +100,11 @@ export interface Generation<Json = unknown> extends AsyncIterable<GenerationPart
 export interface Chat {
   /** Messages so far, the system message first. An answer is added with its question, when it has ended. */
   readonly history: readonly ChatMessage[];
-  /** Answers a user's message. `BUSY` while an answer runs. */
-  send(content: string, options?: GenerateOptions): Generation;
+  /**
+   * Answers a user's message, or messages of any roles: the results of tools that the last answer called, one of role
+   * `tool` with `toolCallId` for each. `BUSY` while an answer runs.
+   */
+  send(content: string | readonly ChatMessage[], options?: GenerateOptions): Generation;
 }
 
 /** What a model is. */
@@ -146,6 +149,8 @@ export interface ModelInfo {
   weightsBytes: number;
   /** Bytes of the KV cache. */
   kvBytes: number;
+  /** Tokens of one page of the KV cache. */
+  kvPageTokens: number;
   /** Bytes of activations and buffers. */
   scratchBytes: number;
   /** Whether the file has a chat template. */
@@ -194,6 +199,32 @@ export interface WatchFinding {
   value: number;
   /** What it should not exceed. */
   limit: number;
+}
+
+/** Counters of a model's engine, since it was loaded. */
+export interface ModelStats {
+  /** Pages of the KV cache that running sequences hold. */
+  kvPagesUsed: number;
+  /** Pages kept for prompts that begin alike; they are given up when they are needed. */
+  kvPagesCached: number;
+  /** Pages of the KV cache. */
+  kvPagesTotal: number;
+  /** Generations that have a place. */
+  nRunning: number;
+  /** Generations that wait for one, or for their reader. */
+  nWaiting: number;
+  /** Times a generation lost its place, to go on later. */
+  nPreemptions: number;
+  /** Tokens of the prompts that got a place. */
+  nPromptTokens: number;
+  /** Of these, tokens whose keys and values were in the cache. */
+  nCachedTokens: number;
+  /** Steps that were computed. */
+  nSteps: number;
+  /** Tokens that went through the model. */
+  nTokensComputed: number;
+  /** Tokens that were sampled. */
+  nTokensGenerated: number;
 }
 
 /** Bytes a model would take, before loading it. */

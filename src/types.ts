@@ -26,8 +26,11 @@ export interface LoadProgress {
 export interface PlacementOptions {
   /** Default `auto`, or the variable `REALIZAR_DEVICE`. */
   device?: Device | undefined;
-  /** Tokens of context for each sequence, 1 up to the model's own; default min(the model's, 4096). */
-  contextSize?: number | undefined;
+  /**
+   * Tokens of context for each sequence, 1 up to the model's own; default min(the model's, 4096). `auto`: the longest
+   * that one sequence can have in nine tenths of the free memory, up to the model's own.
+   */
+  contextSize?: number | "auto" | undefined;
   /** Sequences that can run at once, 1-256; default 8. */
   maxSequences?: number | undefined;
   /**

@@ -1,8 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { NO_SAMPLING, ResultReader } from "../src/engine/batch.ts";
-import { EngineLoop, type StepRunner } from "../src/engine/loop.ts";
+import type { StepRunner } from "../src/engine/flights.ts";
+import { EngineLoop } from "../src/engine/loop.ts";
 import { CREDIT, type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
+import { createStats } from "../src/engine/stats.ts";
 import { RealizarError } from "../src/errors.ts";
 import { test } from "./support.ts";
 
@@ -71,6 +73,8 @@ class FakeDevice implements StepRunner {
     return reader;
   }
 
+  release(): void {}
+
   cancel(ticket: number): void {
     const step = this.#queue.get(ticket);
     if (step !== undefined) step.cancelled = true;
@@ -86,10 +90,16 @@ function setUp(maxSequences = 2) {
     scheduler: new Scheduler({ maxSequences, groups: [{ pageTokens: 16, nPages: 8 * maxSequences + 1, window: 0 }] }),
     contextSize: 128,
     maxStepTokens: 64,
+    vocabSize: 100,
     isEog: (token) => token === EOG,
+    constrain: () => {
+      throw new RealizarError("UNSUPPORTED", "no grammar");
+    },
     pieces: () => ({ push: (token) => `${token} `, flush: () => "" }),
     post: (message) => void posted.push(message),
     poll: () => inbox.shift(),
+    now: () => performance.now(),
+    stats: new Float64Array(createStats()),
   });
   return { device, posted, inbox, loop };
 }

@@ -15,7 +15,17 @@ function scheduler(maxSequences: number, contextSize = 128, window = 0): Schedul
 
 let nextId = 1;
 function request(tokens: number[], maxTokens = 8, credit = 256) {
-  return { id: nextId++, tokens, sampling: NO_SAMPLING, penaltyWindow: 0, maxTokens, credit };
+  return {
+    id: nextId++,
+    tokens,
+    sampling: NO_SAMPLING,
+    penaltyWindow: 0,
+    maxTokens,
+    credit,
+    constrained: false,
+    salt: "",
+    queueTimeoutMs: 0,
+  };
 }
 
 const range = (n: number, first = 0): number[] => Array.from({ length: n }, (_, i) => first + i);
@@ -47,7 +57,7 @@ function finish(s: Scheduler, step: PlannedStep, ended: (sequence: Sequence) => 
 
 test("scheduler: a prompt comes in chunks, then one token a step, up to maxTokens", () => {
   const s = scheduler(2);
-  const sequence = s.add(request(range(50), 3));
+  const sequence = s.add(request(range(50), 3), 0);
   const sizes: number[] = [];
   for (let step = s.next(64, 20, []); step !== undefined; step = s.next(64, 20, [])) {
     checkStep(step);
@@ -61,7 +71,7 @@ test("scheduler: a prompt comes in chunks, then one token a step, up to maxToken
 
 test("scheduler: runs one step ahead with the last sample as input, never past maxTokens", () => {
   const s = scheduler(1);
-  s.add(request(range(4), 3));
+  s.add(request(range(4), 3), 0);
   const first = s.next(64, 64, [])!;
   const second = s.next(64, 64, [])!;
   assertEquals(second.seqs[0]!.tokens, [-1]);
@@ -77,9 +87,9 @@ test("scheduler: runs one step ahead with the last sample as input, never past m
 
 test("scheduler: decodes go before prompts, and the token budget holds", () => {
   const s = scheduler(4);
-  s.add(request(range(4)));
+  s.add(request(range(4)), 0);
   finish(s, s.next(64, 64, [])!);
-  s.add(request(range(60, 100)));
+  s.add(request(range(60, 100)), 0);
   const step = s.next(32, 64, [])!;
   checkStep(step);
   assertEquals(step.seqs.map(({ tokens }) => tokens.length), [1, 31]);
@@ -88,7 +98,7 @@ test("scheduler: decodes go before prompts, and the token budget holds", () => {
 
 test("scheduler: more sequences than places wait in order of arrival", () => {
   const s = scheduler(2);
-  const three = [1, 2, 3].map((k) => s.add(request(range(8, k * 100), 1)));
+  const three = [1, 2, 3].map((k) => s.add(request(range(8, k * 100), 1), 0));
   const started: Sequence[] = [];
   const step = s.next(64, 64, started)!;
   assertEquals(started.map(({ id }) => id), [three[0]!.id, three[1]!.id]);
@@ -100,21 +110,21 @@ test("scheduler: more sequences than places wait in order of arrival", () => {
 
 test("scheduler: a finished prompt's full pages are found by the next one, the last token is computed anyway", () => {
   const s = scheduler(2);
-  s.add(request(range(40), 1));
+  s.add(request(range(40), 1), 0);
   finish(s, s.next(64, 64, [])!);
-  const same = s.add(request(range(32), 1));
+  const same = s.add(request(range(32), 1), 0);
   const step = s.next(64, 64, [])!;
   assertEquals(same.nCached, 16, "of two full pages one, since the last token's logits are wanted");
   assertEquals(step.seqs[0]!.nPast, 16);
   checkStep(step);
-  const other = s.add(request([...range(20), 7, ...range(19, 50)], 1));
+  const other = s.add(request([...range(20), 7, ...range(19, 50)], 1), 0);
   s.next(64, 64, []);
   assertEquals(other.nCached, 16, "a prefix that parts in the second page keeps the first");
 });
 
 test("scheduler: an ended sequence's part in a step in flight is ignored", () => {
   const s = scheduler(1);
-  const sequence = s.add(request(range(4)));
+  const sequence = s.add(request(range(4)), 0);
   const first = s.next(64, 64, [])!;
   const second = s.next(64, 64, [])!;
   finish(s, first, () => true);
@@ -126,7 +136,7 @@ test("scheduler: an ended sequence's part in a step in flight is ignored", () =>
 
 test("scheduler: a step that did not happen is planned again from known tokens", () => {
   const s = scheduler(1);
-  const sequence = s.add(request(range(20)));
+  const sequence = s.add(request(range(20)), 0);
   finish(s, s.next(64, 64, [])!);
   const lost = s.next(64, 64, [])!;
   const after = s.next(64, 64, [])!;
@@ -139,10 +149,10 @@ test("scheduler: a step that did not happen is planned again from known tokens",
 
 test("scheduler: a reader without credit leaves its place to one that waits, and goes on later", () => {
   const s = scheduler(1);
-  const slow = s.add(request(range(20), 8, 1));
+  const slow = s.add(request(range(20), 8, 1), 0);
   finish(s, s.next(64, 64, [])!);
   assertEquals(s.next(64, 64, []), undefined, "it has no credit");
-  const quick = s.add(request(range(8, 500), 1));
+  const quick = s.add(request(range(8, 500), 1), 0);
   const step = s.next(64, 64, [])!;
   assertEquals(step.entries[0]!.sequence, quick);
   finish(s, step);
@@ -156,7 +166,7 @@ test("scheduler: a reader without credit leaves its place to one that waits, and
 
 test("scheduler: pages that a window has passed are given back and are 0 in the table", () => {
   const s = scheduler(1, 256, 20);
-  s.add(request(range(100), 4));
+  s.add(request(range(100), 4), 0);
   let last: PlannedStep | undefined;
   for (let step = s.next(16, 16, []); step !== undefined; step = s.next(16, 16, [])) {
     finish(s, step);
@@ -178,7 +188,7 @@ test("scheduler: random traffic keeps every invariant and gives every page back"
   while (added < 200 || s.sequences.length > 0) {
     if (added < 200 && random(3) === 0) {
       const shared = random(2) * 32;
-      s.add(request([...range(shared), ...range(1 + random(60), 1000 * random(50))], 1 + random(20)));
+      s.add(request([...range(shared), ...range(1 + random(60), 1000 * random(50))], 1 + random(20)), 0);
       added++;
     }
     if (random(10) === 0) {
@@ -195,7 +205,7 @@ test("scheduler: random traffic keeps every invariant and gives every page back"
     if (done !== undefined && random(20) === 0) [done, ...flights.splice(0)].forEach((step) => s.undo(step));
     else if (done !== undefined) finish(s, done, () => random(15) === 0);
   }
-  const fill = Array.from({ length: 4 }, (_, i) => s.add(request(range(120, 100_000 * (i + 1)), 1)));
+  const fill = Array.from({ length: 4 }, (_, i) => s.add(request(range(120, 100_000 * (i + 1)), 1), 0));
   const step = s.next(10_000, 10_000, [])!;
   checkStep(step);
   assertEquals(step.seqs.length, fill.length, "all four contexts fit again");
@@ -217,11 +227,11 @@ test("prefix index: evicts the least recently used page that nothing else holds,
   const pool = new PagePool(8);
   const index = new PrefixIndex(pool, 2);
   const pages = [pool.allocate(), pool.allocate(), pool.allocate()];
-  index.put([1, 2, 3, 4], pages, 2);
-  index.put([1, 2, 9, 9], [pages[0]!, pages[2]!], 2);
+  index.put("", [1, 2, 3, 4], pages, 2);
+  index.put("", [1, 2, 9, 9], [pages[0]!, pages[2]!], 2);
   pages.forEach((page) => pool.release(page));
   assertEquals(pool.free, 4);
-  assertEquals(index.take([1, 2, 3, 4, 5], 2), [pages[0], pages[1]]);
+  assertEquals(index.take("", [1, 2, 3, 4, 5], 2), [pages[0], pages[1]]);
   assert(index.evict(), "[9, 9] is held by the index alone");
   assertEquals(pool.free, 5);
   assert(!index.evict(), "what is left is in use");

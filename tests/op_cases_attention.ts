@@ -178,7 +178,12 @@ export function attentionCases(): OpCase[] {
     ropeCase(2, 128, 64, true, 1, 30000.456),
     cachedCase("kvWrite", plain, f16),
     cachedCase("kvWrite", { ...plain, kvDtype: F16 }, rough),
-    { ...cachedCase("kvWrite", { ...plain, kvDtype: Q8_0 }, { ref: 3e-4, cpu: 0 }), only: "ref" },
+    { ...cachedCase("kvWrite", { ...plain, kvDtype: Q8_0 }, { ref: 3e-4, cpu: 0 }), only: "ref" }, // blocks of 2 heads
+    cachedCase("kvWrite", { ...plain, keyDim: 64, valueDim: 32, kvDtype: Q8_0 }, { ref: 3e-4, cpu: 5e-4 }),
+    cachedCase("attention", { heads: 9, kvHeads: 3, keyDim: 64, valueDim: 64, scale: 0.125, kvDtype: Q8_0 }, {
+      ref: 3e-4,
+      cpu: 5e-4,
+    }),
     cachedCase("kvWrite", { ...plain, valueDim: 32, keyDim: 32 }, f16),
     cachedCase("attention", { heads: 1, kvHeads: 1, keyDim: 1, valueDim: 1, scale: 1 }, f16),
     cachedCase("attention", { heads: 6, kvHeads: 2, keyDim: 20, valueDim: 12, scale: 0.3, window: 7 }, f16),

@@ -31,6 +31,7 @@ test("server chat: an answer is what the library makes of the same conversation"
     completion_tokens: 12,
     total_tokens: promptTokens + 12,
     prompt_tokens_details: { cached_tokens: cached },
+    completion_tokens_details: { reasoning_tokens: 0 },
   });
 });
 

@@ -1,4 +1,5 @@
 /** Hostile and mistaken requests to the server, with the status they must get and the field that must be named. */
+import { CHAT_FIELDS, MESSAGES } from "./server_hostile_fields.ts";
 import { NAME, QUESTION } from "./server_support.ts";
 
 export interface HostileCase {
@@ -17,88 +18,6 @@ export interface HostileCase {
 }
 
 const CHAT = "/v1/chat/completions", TEXT = "/v1/completions";
-
-/** Wrong values of single fields in an otherwise good chat request. */
-const CHAT_FIELDS: readonly [field: string, value: unknown, param?: string, code?: string][] = [
-  ["temperature", -0.1],
-  ["temperature", 101],
-  ["temperature", "hot"],
-  ["temperature", [1]],
-  ["top_p", 1.5],
-  ["top_p", -1],
-  ["top_k", 1.5],
-  ["top_k", -2],
-  ["min_p", 2],
-  ["max_tokens", 0],
-  ["max_tokens", -5],
-  ["max_tokens", 1.5],
-  ["max_tokens", 1e300],
-  ["max_tokens", "12"],
-  ["max_completion_tokens", true],
-  ["n", 0],
-  ["n", 129],
-  ["n", 1.5],
-  ["seed", -1],
-  ["seed", 2 ** 60],
-  ["seed", "lucky"],
-  ["stop", ""],
-  ["stop", [1]],
-  ["stop", Array.from({ length: 17 }, (_, i) => `s${i}`)],
-  ["stop", "x".repeat(5000)],
-  ["presence_penalty", 1000],
-  ["frequency_penalty", "no"],
-  ["repetition_penalty", 0],
-  ["logit_bias", [1]],
-  ["logit_bias", { "-1": 1 }],
-  ["logit_bias", { "99999": 1 }],
-  ["logit_bias", { "__proto__x": 1 }],
-  ["logit_bias", { 5: 1000 }],
-  ["logit_bias", { 5: "a" }],
-  ["logprobs", 3],
-  ["top_logprobs", 2],
-  ["stream", "yes"],
-  ["stream_options", { include_usage: true }],
-  ["user", 5],
-  ["metadata", { a: 1 }],
-  ["tools", [{ type: "function", function: { name: "f" } }], "tools", "unsupported_parameter"],
-  ["tool_choice", "required", "tool_choice", "unsupported_parameter"],
-  ["response_format", { type: "json_object" }, "response_format.type", "unsupported_parameter"],
-  ["response_format", { type: "json_schema", json_schema: {} }, "response_format.type", "unsupported_parameter"],
-  ["functions", [], "functions", "unsupported_parameter"],
-  ["reasoning_effort", "high", "reasoning_effort", "unsupported_parameter"],
-  ["store", true, "store", "unsupported_parameter"],
-  ["modalities", ["text", "audio"], "modalities", "unsupported_parameter"],
-  ["service_tier", "flex", "service_tier", "unsupported_parameter"],
-  ["chat_template_kwargs", { a: 1 }, "chat_template_kwargs", "unsupported_parameter"],
-  ["web_search_options", {}, "web_search_options", "unsupported_parameter"],
-  ["temprature", 1, "temprature", "unknown_parameter"],
-  ["constructor", 1, "constructor", "unknown_parameter"],
-];
-
-/** Wrong conversations. */
-const MESSAGES: readonly [name: string, messages: unknown, param: string, code?: string][] = [
-  ["none", undefined, "messages", "missing_required_parameter"],
-  ["empty", [], "messages"],
-  ["a string", "hi", "messages"],
-  ["a number in it", [5], "messages[0]"],
-  ["null in it", [null], "messages[0]"],
-  ["no role", [{ content: "x" }], "messages[0].role", "missing_required_parameter"],
-  ["an unknown role", [{ role: "root", content: "x" }], "messages[0].role"],
-  ["a role from the prototype", [{ role: "constructor", content: "x" }], "messages[0].role"],
-  ["a tool's answer", [{ role: "tool", content: "x", tool_call_id: "1" }], "messages[0].role", "unsupported_parameter"],
-  ["no content", [{ role: "user" }], "messages[0].content", "missing_required_parameter"],
-  ["content of a wrong type", [{ role: "user", content: 5 }], "messages[0].content"],
-  [
-    "an image",
-    [{ role: "user", content: [{ type: "image_url", image_url: { url: "http://x/" } }] }],
-    "messages[0].content[0].type",
-    "unsupported_parameter",
-  ],
-  ["a part without text", [{ role: "user", content: [{ type: "text" }] }], "messages[0].content[0].text"],
-  ["a name", [{ role: "user", content: "x", name: "me" }], "messages[0].name", "unsupported_parameter"],
-  ["an unknown field", [{ role: "user", content: "x", extra: 1 }], "messages[0].extra", "unknown_parameter"],
-  ["too many tokens", [{ role: "user", content: "q".repeat(5000) }], "messages", "context_length_exceeded"],
-];
 
 const PROMPTS: readonly [name: string, prompt: unknown, code?: string][] = [
   ["none", undefined, "missing_required_parameter"],
@@ -212,7 +131,8 @@ const TRANSPORT: readonly HostileCase[] = [
   { name: "a preflight", path: CHAT, method: "OPTIONS", headers: { origin: "http://evil.example" }, status: 405 },
   { name: "POST on models", path: "/v1/models", body: {}, status: 405 },
   { name: "no such path", path: "/v1/images/generations", body: {}, status: 404, code: "not_found" },
-  { name: "the root", path: "/", method: "GET", status: 404 },
+  { name: "POST on the page", path: "/", body: {}, status: 405 },
+  { name: "a folder of nothing", path: "//", method: "GET", status: 404 },
   { name: "dots in a path", path: "/v1/models/..%2f..%2fetc", method: "GET", status: 404, code: "model_not_found" },
   { name: "a broken escape", path: "/v1/models/%ff", method: "GET", status: 404 },
   { name: "a model's name that is no model", path: "/v1/models/toString", method: "GET", status: 404 },

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { HOSTILE, type HostileCase } from "./server_hostile_cases.ts";
+import { HOSTILE_ROUTES } from "./server_hostile_routes.ts";
 import { ask, closeTinyModel, NAME, post, QUESTION, read, tinyHandler } from "./server_support.ts";
 import { leakCheck, test } from "./support.ts";
 
@@ -30,6 +31,26 @@ test("server: every hostile request gets its status, and the field's name in the
   }
   assertEquals(wrong, []);
   assertEquals((await ask(handler, CHAT, { model: NAME, messages: QUESTION, max_tokens: 2 })).status, 200);
+});
+
+test("server: every route refuses the mistakes that can be made with any, in the shape of its API", async () => {
+  const handler = await tinyHandler();
+  const wrong: string[] = [];
+  for (const one of HOSTILE_ROUTES) {
+    const { status, json, headers, text } = await read(await handler(requestOf(one)));
+    const told = `${one.name}: ${status} ${text.slice(0, 200)}`;
+    if (status !== one.status) wrong.push(told);
+    if (one.status < 400) continue;
+    const { error } = json ?? {};
+    const shape = one.path.startsWith("/api/")
+      ? typeof error === "string"
+      : one.path.startsWith("/v1/messages")
+      ? json?.type === "error" && typeof error?.type === "string" && typeof error.message === "string"
+      : Object.keys(error ?? {}).join() === "message,type,param,code";
+    if (!shape || headers.get("x-should-retry") !== "false") wrong.push(`${told}: not in its shape`);
+  }
+  assertEquals(wrong, []);
+  assert(HOSTILE.length + HOSTILE_ROUTES.length >= 300);
 });
 
 test("server: bytes that are no UTF-8, and a body that stops in the middle", async () => {

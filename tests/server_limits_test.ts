@@ -1,43 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Generation, GenerationPart, GenerationResult } from "../src/mod.ts";
 import { RealizarError } from "../src/errors.ts";
-import type { Handler, ServedModel } from "../src/server/mod.ts";
-import {
-  ask,
-  closeTinyModel,
-  events,
-  GREEDY,
-  NAME,
-  post,
-  QUESTION,
-  read,
-  tinyHandler,
-  tinyModel,
-} from "./server_support.ts";
+import { fakeModel, metric, running, sleep, until, waiting } from "./server_fake.ts";
+import { ask, closeTinyModel, events, GREEDY, NAME, post, QUESTION, read, tinyHandler } from "./server_support.ts";
 import { leakCheck, test } from "./support.ts";
 
 const CHAT = "/v1/chat/completions";
 const long = { model: NAME, messages: QUESTION, ...GREEDY };
 const stream = { ...long, stream: true };
-
-/** A number out of the metrics; 0 when it is not there. */
-async function metric(handler: Handler, series: string): Promise<number> {
-  const { text } = await ask(handler, "/metrics");
-  const line = text.split("\n").find((one) => one.startsWith(`${series} `));
-  return line === undefined ? 0 : Number(line.slice(series.length + 1));
-}
-
-const running = (handler: Handler): Promise<number> =>
-  metric(handler, `vllm:num_requests_running{model_name="${NAME}"}`);
-const waiting = (handler: Handler): Promise<number> =>
-  metric(handler, `vllm:num_requests_waiting{model_name="${NAME}"}`);
-
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; !(await isTrue()); i++) {
-    if (i > 2000) throw new Error(`never: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 test("server: a full queue is 503 with the time to wait, and free again when its requests have ended", async () => {
   const handler = await tinyHandler({ limits: { queuedRequests: 2 } });
@@ -120,48 +89,6 @@ test("server: an abort after the last byte, as Deno signals it, is no cancel", a
   assertEquals(await metric(handler, aborted), 0);
 });
 
-/** A generation that tells what it is told to, when it is told to. */
-function fakeGeneration(script: (gate: AbortSignal) => AsyncGenerator<GenerationPart>): Generation {
-  const gate = new AbortController();
-  const ended = Promise.withResolvers<GenerationResult>();
-  ended.promise.catch(() => {});
-  const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1 };
-  const timings = { queueMs: 0, ttftMs: 0, decodeMs: 0, promptTokensPerSecond: 0, tokensPerSecond: 0 };
-  const finish = (finishReason: "stop" | "abort"): void =>
-    ended.resolve({ text: "", tokens: [], finishReason, seed: 0, usage, timings });
-  const generation: Partial<Generation> = {
-    state: "running",
-    result: () => ended.promise,
-    cancel: () => {
-      gate.abort();
-      finish("abort");
-    },
-    async *[Symbol.asyncIterator]() {
-      try {
-        yield* script(gate.signal);
-        finish("stop");
-      } catch (error) {
-        ended.reject(error);
-        throw error;
-      }
-    },
-  };
-  return generation as Generation;
-}
-
-async function fakeModel(script: (gate: AbortSignal) => AsyncGenerator<GenerationPart>): Promise<ServedModel> {
-  const model = await tinyModel();
-  return {
-    info: model.info,
-    tokenBytes: () => new Uint8Array(),
-    tokenize: () => Promise.resolve(Int32Array.of(1)),
-    detokenize: () => Promise.resolve(""),
-    generate: () => fakeGeneration(script),
-  };
-}
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
 test("server: a quiet stream is kept open by comments", async () => {
   const model = await fakeModel(async function* () {
     await sleep(100);
@@ -218,39 +145,6 @@ test("server: draining takes nothing new, waits for what runs, and cuts it after
   await until("it runs", async () => await running(handler) === 1);
   await handler.drain(20);
   assert((await body).text.trim().endsWith(`"code":"shutdown"}}`), (await body).text);
-});
-
-test("server: metrics count what was asked and made, and nothing else", async () => {
-  const handler = await tinyHandler();
-  const label = `{model_name="${NAME}"}`;
-  const one = await ask(handler, CHAT, { ...long, max_tokens: 7 });
-  const two = await ask(handler, CHAT, { ...long, max_tokens: 5, n: 2, stream: true });
-  assertEquals([one.status, two.status], [200, 200]);
-  await ask(handler, CHAT, { ...long, n: 0 });
-  await ask(handler, "/nowhere");
-  const prompt = one.json.usage.prompt_tokens as number;
-  await until("all is counted", async () => await metric(handler, `vllm:generation_tokens_total${label}`) === 17);
-  const expected: Record<string, number> = {
-    "vllm:num_requests_running": 0,
-    "vllm:num_requests_waiting": 0,
-    "vllm:prompt_tokens_total": 3 * prompt,
-    "vllm:prefix_cache_queries_total": 3 * prompt,
-    "vllm:time_to_first_token_seconds_count": 3,
-    "vllm:e2e_request_latency_seconds_count": 3,
-    "vllm:request_queue_time_seconds_count": 3,
-  };
-  for (const [name, value] of Object.entries(expected)) assertEquals(await metric(handler, name + label), value, name);
-  assert(await metric(handler, `vllm:prefix_cache_hits_total${label}`) >= 2 * 16 * Math.floor((prompt - 1) / 16));
-  assertEquals(await metric(handler, `vllm:request_success_total{model_name="${NAME}",finished_reason="length"}`), 3);
-  assertEquals(await metric(handler, `realizar:http_responses_total{route="${CHAT}",status="200"}`), 2);
-  assertEquals(await metric(handler, `realizar:http_responses_total{route="${CHAT}",status="400"}`), 1);
-  assertEquals(await metric(handler, `realizar:http_responses_total{route="none",status="404"}`), 1);
-  const { text, headers } = await ask(handler, "/metrics");
-  assert(headers.get("content-type")!.startsWith("text/plain; version=0.0.4"));
-  const buckets = text.split("\n").filter((line) => line.startsWith("vllm:time_to_first_token_seconds_bucket"));
-  const counts = buckets.map((line) => Number(line.split(" ")[1]));
-  assertEquals([counts.at(-1), counts.toSorted((a, b) => a - b)], [3, counts], "buckets are cumulative");
-  assert(text.split("\n").every((line) => line === "" || /^(# (HELP|TYPE) \S+ .+|\S+(\{.*\})? [\d.e+-]+)$/.test(line)));
 });
 
 test("the model is closed", closeTinyModel);

@@ -14,7 +14,8 @@
 typedef struct job {
     rz_cpu_program *p;
     const rz_op *op;
-    rz_cpu_kv kv;        /* cached attention */
+    rz_cpu_kv kv;        /* cached attention; of the batch: RZ_KV_F32 and nothing else */
+    size_t k_head_bytes, v_head_bytes; /* from a head to the next within a group */
     const float *values; /* attention within the batch */
     uint32_t n_heads, n_key_heads, k_cols, v_cols, window;
     uint32_t heads_a_key, heads_a_tile, n_groups; /* query heads of a key head, in n_groups tiles */
@@ -58,10 +59,12 @@ static tile tile_of(const job *j, uint32_t item) {
 }
 
 /* Fills in the queries of a tile, all that is not summed up. */
-static void set_queries(const job *j, tile *t, rz_cpu_queries *q) {
+static void set_queries(const job *j, const rz_cpu_scratch *s, tile *t, rz_cpu_queries *q) {
     const float *x = rz_cpu_value(j->p, j->op->in[0]);
     const rz_batch *batch = j->p->step->batch;
     q->n = 0;
+    q->xq = s->queries_xq;
+    q->low_q = s->queries_low;
     t->low = UINT32_MAX, t->high = 0;
     for (uint32_t r = t->row; r < t->row + t->n_tokens; r++) {
         const uint32_t position = position_of(j, t, r);
@@ -69,6 +72,12 @@ static void set_queries(const job *j, tile *t, rz_cpu_queries *q) {
         if (!is_cached(j)) low = 0, high = batch->seq_first_row[t->seq + 1] - batch->seq_first_row[t->seq];
         for (uint32_t h = t->head; h < t->head + t->n_heads; h++, q->n++) {
             q->q[q->n] = x + ((size_t)r * j->n_heads + h) * j->k_cols;
+            if (j->kv.format == RZ_KV_Q8_0) {
+                const rz_cpu_kernels *k = j->p->engine->kernels;
+                const size_t at = (size_t)q->n * (j->k_cols / 32);
+                k->attention->turn(q->q[q->n], j->k_cols, s->row);
+                k->rows->quantize(s->row, j->k_cols, RZ_FINE_OVER_RMS, s->queries_xq + at, s->queries_low + at, 1);
+            }
             q->low[q->n] = low;
             q->high[q->n] = high;
         }
@@ -96,6 +105,8 @@ static void attend_run(const job *j, const tile *t, uint32_t first, rz_cpu_queri
                       .k_cols = j->k_cols,
                       .v_cols = j->v_cols,
                       .v_stride = is_cached(j) ? j->kv.v_cols : j->n_key_heads * j->v_cols,
+                      .k_scales = RZ_GROUP_KEYS * (size_t)j->kv.k_cols - 15 * (size_t)t->key_head * j->k_cols,
+                      .v_scales = RZ_GROUP_KEYS * (size_t)j->kv.v_cols,
                       .scale = j->op->f[0],
                       .cap = j->op->f[1]};
     const uint32_t fetched = rz_cpu_least(t->high, first + RZ_RUN_KEYS + RZ_NEXT_GROUPS * RZ_GROUP_KEYS);
@@ -103,8 +114,8 @@ static void attend_run(const job *j, const tile *t, uint32_t first, rz_cpu_queri
         const uint32_t g = (at - first) / RZ_GROUP_KEYS;
         if (is_cached(j)) {
             const uint32_t page = rz_page_at(j->p->step, t->seq, j->op->n[0], at);
-            run.k[g] = rz_cpu_keys_at(&j->kv, page, at, t->key_head * j->k_cols);
-            run.v[g] = rz_cpu_values_at(&j->kv, page, at, t->key_head * j->v_cols);
+            run.k[g] = (const uint8_t *)rz_cpu_keys_at(&j->kv, page, at) + t->key_head * j->k_head_bytes;
+            run.v[g] = (const uint8_t *)rz_cpu_values_at(&j->kv, page, at) + t->key_head * j->v_head_bytes;
         } else {
             const uint32_t row = j->p->step->batch->seq_first_row[t->seq];
             const size_t group = row / RZ_GROUP_KEYS + t->seq + at / RZ_GROUP_KEYS;
@@ -113,7 +124,7 @@ static void attend_run(const job *j, const tile *t, uint32_t first, rz_cpu_queri
         }
     }
     start(j, q);
-    j->p->engine->kernels->attention->run[is_cached(j) ? j->kv.half : 0](&run, q);
+    j->p->engine->kernels->attention->run[j->kv.format](&run, q);
 }
 
 /* Attends to part `part`; q is started here. Uses `other`. */
@@ -161,7 +172,7 @@ static void load_part(const job *j, const float *from, rz_cpu_queries *q) {
 static void finish_item(const job *j, const rz_cpu_scratch *s, uint32_t item) {
     rz_cpu_queries *all = &s->queries[0], *one = &s->queries[1], *other = &s->queries[2];
     tile t = tile_of(j, item);
-    set_queries(j, &t, all);
+    set_queries(j, s, &t, all);
     copy_queries(all, one);
     for (uint32_t part = t.low / RZ_PART_KEYS, n = 0; part * RZ_PART_KEYS < t.high; part++, n++) {
         rz_cpu_queries *q = n == 0 ? all : one;
@@ -190,7 +201,7 @@ static void run_items(void *arg, uint32_t thread) {
         }
         const uint32_t part = item % j->n_parts;
         tile t = tile_of(j, item / j->n_parts);
-        set_queries(j, &t, &s->queries[0]);
+        set_queries(j, s, &t, &s->queries[0]);
         if (part * RZ_PART_KEYS >= t.high || (part + 1) * RZ_PART_KEYS <= t.low) continue;
         attend_part(j, &t, part, &s->queries[0], &s->queries[1]);
         save_part(j, &s->queries[0], part_memory(j, item / j->n_parts, part));
@@ -205,8 +216,9 @@ static void group_keys(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
     for (uint32_t r = first; r < end; r++) {
         const uint32_t seq = p->step->batch->row_seq[r], row = p->step->batch->seq_first_row[seq];
         const size_t group = row / RZ_GROUP_KEYS + seq + (r - row) / RZ_GROUP_KEYS;
-        p->engine->kernels->attention->put_keys[0](x + (size_t)r * cols, cols, (r - row) % RZ_GROUP_KEYS,
-                                                   p->batch_keys + group * cols * RZ_GROUP_KEYS);
+        p->engine->kernels->attention->put_keys[RZ_KV_F32](x + (size_t)r * cols, cols, 0, cols,
+                                                           (r - row) % RZ_GROUP_KEYS,
+                                                           p->batch_keys + group * cols * RZ_GROUP_KEYS);
     }
 }
 
@@ -243,7 +255,10 @@ void rz_cpu_attention_run(rz_cpu_program *p, const rz_cpu_launch *l) {
     j.n_groups = (j.heads_a_key + j.heads_a_tile - 1) / j.heads_a_tile;
     j.tile_tokens = rz_cpu_most(1, TILE_QUERIES / j.heads_a_tile);
     if (is_cached(&j)) {
+        static const uint8_t element_bytes[RZ_N_KV_FORMATS] = {4, 2, 1};
         j.kv = rz_cpu_kv_of(p, op->n[0], op->n[1]);
+        j.k_head_bytes = (size_t)RZ_GROUP_KEYS * j.k_cols * element_bytes[j.kv.format];
+        j.v_head_bytes = (size_t)j.v_cols * element_bytes[j.kv.format];
     } else {
         j.values = rz_cpu_value(p, op->in[2]);
         rz_cpu_each_row(p, p->n_rows[RZ_ROWS_T], rz_cpu_cols(p, op->in[1]), group_keys);

@@ -85,6 +85,8 @@ typedef struct rz_cpu_scratch {
     rz_xlow *low;
     float *row;        /* [cols_max + 64] a row, and what is unpacked of weights */
     float *attention;  /* 3 x [RZ_TILE_QUERIES][widest value head] */
+    rz_xq *queries_xq; /* [RZ_TILE_QUERIES][widest key head / 32], for caches in Q8_0 */
+    rz_xlow *queries_low;
     rz_cpu_queries *queries; /* [3] */
     uint8_t *sample;   /* of rz_sample_out */
 } rz_cpu_scratch;
@@ -202,8 +204,9 @@ typedef struct rz_cpu_kv {
     uint8_t *pages;
     uint64_t page_bytes;
     size_t k_offset, v_offset; /* of the layer within a page */
+    size_t k_group_bytes, v_group_bytes; /* of 16 tokens */
     uint32_t page_tokens, k_cols, v_cols;
-    uint32_t half; /* 1: F16, 0: F32 */
+    rz_cpu_kv_format format;
 } rz_cpu_kv;
 rz_cpu_kv rz_cpu_kv_of(const rz_cpu_program *p, uint32_t group, uint32_t layer);
 int32_t rz_cpu_page_bytes(void *engine, const rz_cache_group *group, uint64_t *bytes);
@@ -212,8 +215,10 @@ void rz_cpu_put_keys(const rz_cpu_program *p, const rz_cpu_kv *kv, uint32_t grou
                      uint32_t n, const float *x);
 void rz_cpu_put_values(const rz_cpu_program *p, const rz_cpu_kv *kv, uint32_t group, uint32_t row, uint32_t first,
                        uint32_t n, const float *x);
-/* Where 16 tokens from `position` (a multiple of 16) lie: keys from column k_first, values from v_first. */
-const void *rz_cpu_keys_at(const rz_cpu_kv *kv, uint32_t page, uint32_t position, uint32_t k_first);
-const void *rz_cpu_values_at(const rz_cpu_kv *kv, uint32_t page, uint32_t position, uint32_t v_first);
+/* The group of 16 tokens that holds `position`: keys, values. */
+const void *rz_cpu_keys_at(const rz_cpu_kv *kv, uint32_t page, uint32_t position);
+const void *rz_cpu_values_at(const rz_cpu_kv *kv, uint32_t page, uint32_t position);
+/* Whether the step's cache suits the plan's heads: UNSUPPORTED. */
+int32_t rz_cpu_kv_check(const rz_cpu_program *p);
 
 #endif

@@ -91,8 +91,12 @@ typedef struct rz_cpu_rows {
                  float *y);
 } rz_cpu_rows;
 
-/* Keys and values of 256 consecutive positions (the first a multiple of 256), in groups of 16 as they lie in a page:
- * keys [k_cols][16], values 16 rows. A group that nobody looks at may be NULL. */
+/* How keys and values are kept. */
+typedef enum rz_cpu_kv_format { RZ_KV_F32, RZ_KV_F16, RZ_KV_Q8_0 } rz_cpu_kv_format;
+#define RZ_N_KV_FORMATS 3u
+
+/* Keys and values of 256 consecutive positions (the first a multiple of 256), in groups of 16 as they lie in a page
+ * (kv.c), from a head's first column on. A group that nobody looks at may be NULL. */
 #define RZ_RUN_KEYS 256u
 #define RZ_GROUP_KEYS 16u
 #define RZ_RUN_GROUPS (RZ_RUN_KEYS / RZ_GROUP_KEYS)
@@ -101,8 +105,9 @@ typedef struct rz_cpu_run {
     const void *k[RZ_RUN_GROUPS + RZ_NEXT_GROUPS]; /* of one key head */
     const void *v[RZ_RUN_GROUPS + RZ_NEXT_GROUPS];
     uint32_t v_stride; /* elements from a value row to the next */
+    size_t k_scales, v_scales; /* RZ_KV_Q8_0: bytes from k[g], v[g] to the head's scales */
     uint32_t first;    /* position of the first key */
-    uint32_t k_cols, v_cols; /* of a head */
+    uint32_t k_cols, v_cols; /* of a head; RZ_KV_Q8_0: multiples of 32 */
     float scale, cap;        /* scores are scale * q.k, then cap * tanh(s / cap) unless cap = 0 */
 } rz_cpu_run;
 
@@ -111,6 +116,8 @@ typedef struct rz_cpu_run {
 typedef struct rz_cpu_queries {
     uint32_t n;
     const float *q[RZ_TILE_QUERIES];        /* k_cols each */
+    const rz_xq *xq;                        /* RZ_KV_Q8_0: [n][k_cols / 32], the queries turned, in int8 */
+    const rz_xlow *low_q;                   /* their low bits */
     uint32_t low[RZ_TILE_QUERIES];          /* sees positions low .. high - 1 */
     uint32_t high[RZ_TILE_QUERIES];
     float top[RZ_TILE_QUERIES];             /* largest score */
@@ -120,15 +127,21 @@ typedef struct rz_cpu_queries {
 
 /* Attention by runs: what comes out for a query depends on the keys it sees and on nothing else. */
 typedef struct rz_cpu_attention {
-    /* Adds a run, 64 keys at a time. F32, F16 keys and values. */
-    void (*run[2])(const rz_cpu_run *run, rz_cpu_queries *queries);
+    /* Adds a run, 64 keys at a time. */
+    void (*run[RZ_N_KV_FORMATS])(const rz_cpu_run *run, rz_cpu_queries *queries);
     /* a += b, for queries of two parts of the context, a the earlier one. */
     void (*merge)(rz_cpu_queries *a, const rz_cpu_queries *b, uint32_t v_cols);
     /* o[i] becomes the result of query i; sink: a score without value (-inf: none). */
     void (*finish)(rz_cpu_queries *queries, uint32_t i, uint32_t v_cols, float sink);
-    /* Puts a row of keys (n columns) into place `lane` of a group, a row of values into its own; F32, F16. */
-    void (*put_keys[2])(const float *x, uint32_t n, uint32_t lane, void *group);
-    void (*put_values[2])(const float *x, uint32_t n, void *row);
+    /* A row as keys in Q8_0 are kept, and queries meet them: every 32 columns times a fixed orthogonal matrix; n a
+     * multiple of 32. */
+    void (*turn)(const float *x, uint32_t n, float *y);
+    /* Puts n columns of a token's keys (values), from column `first` of `cols` on, into place `lane` of a group.
+     * RZ_KV_Q8_0: first and n are multiples of 32. */
+    void (*put_keys[RZ_N_KV_FORMATS])(const float *x, uint32_t n, uint32_t first, uint32_t cols, uint32_t lane,
+                                      void *group);
+    void (*put_values[RZ_N_KV_FORMATS])(const float *x, uint32_t n, uint32_t first, uint32_t cols, uint32_t lane,
+                                        void *group);
 } rz_cpu_attention;
 
 #endif

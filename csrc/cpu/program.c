@@ -11,13 +11,14 @@
 /* How much the greediest op needs. */
 typedef struct needs {
     uint64_t xq, xf, batch_keys, parts, row_order; /* records, floats, floats, floats, words */
-    uint32_t cols, v_cols;                         /* widest row, widest value head */
+    uint32_t cols, k_cols, v_cols;                 /* widest row, widest key head, widest value head */
     size_t sample;
 } needs;
 
 static void note_attention(const rz_cpu_program *p, const rz_op *op, needs *n) {
     const uint64_t heads = rz_cpu_least(op->n[2] / op->n[3], RZ_TILE_QUERIES);
     n->v_cols = rz_cpu_most(n->v_cols, op->n[5]);
+    n->k_cols = rz_cpu_most(n->k_cols, op->n[4]);
     if (op->n[6] == 1) {
         const uint64_t groups = p->lowering.rows_max / RZ_GROUP_KEYS + p->options.max_seqs + 1u;
         const uint64_t floats = groups * RZ_GROUP_KEYS * op->n[3] * op->n[4];
@@ -102,6 +103,8 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         CARVE(s->low, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
         CARVE(s->row, n->cols + 64);
         CARVE(s->attention, (size_t)3 * RZ_TILE_QUERIES * n->v_cols);
+        CARVE(s->queries_xq, (size_t)RZ_TILE_QUERIES * (n->k_cols / 32));
+        CARVE(s->queries_low, (size_t)RZ_TILE_QUERIES * (n->k_cols / 32));
         CARVE(s->queries, 3);
         CARVE(s->sample, n->sample);
     }
@@ -186,6 +189,8 @@ int32_t rz_cpu_forward(void *program, const rz_step *step) {
     p->n_rows[RZ_ROWS_R] = step->batch->n_rows;
     p->n_rows[RZ_ROWS_S] = step->batch->header->n_seqs;
     p->n_rows[RZ_ROWS_TK] = step->batch->header->n_tokens * p->lowering.experts_per_token;
+    const int32_t status = rz_cpu_kv_check(p);
+    if (status) return status;
     rz_cpu_fill_angles(p);
     for (uint32_t i = 0; i <= p->lowering.n_launches; i++) {
         /* Items of a cancelled launch are skipped, so one look behind the last launch too. */

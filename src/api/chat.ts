@@ -27,9 +27,11 @@ export class Conversation implements Chat {
     return this.#history;
   }
 
-  send(content: string, options: GenerateOptions = {}): Generation {
-    const question: ChatMessage = { role: "user", content };
-    const messages = [...this.#history, question];
+  send(content: string | readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+    const added = typeof content === "string"
+      ? [{ role: "user", content }]
+      : content.map((message) => ({ ...message }));
+    const messages = [...this.#history, ...added];
     const merged = { ...this.#options, ...options };
     if (this.#busy) {
       return this.#start(messages, merged, { refusal: new RealizarError("BUSY", "an answer is being made already") });
@@ -38,9 +40,12 @@ export class Conversation implements Chat {
     const onEnd = (result: GenerationResult | undefined): void => {
       this.#busy = false;
       if (result === undefined) return; // it failed: as if it had not been asked
-      const answer: ChatMessage = { role: "assistant", content: result.text };
+      const { text, reasoning = "", toolCalls = [] } = result.answer ?? { text: result.text };
+      const answer: ChatMessage = { role: "assistant", content: text };
+      if (reasoning !== "") answer.reasoning = reasoning;
+      if (toolCalls.length > 0) answer.toolCalls = toolCalls.map((call) => ({ ...call }));
       if (result.finishReason === "abort") answer.aborted = true;
-      this.#history.push(question, answer);
+      this.#history.push(...added, answer);
     };
     return this.#start(messages, merged, { onEnd });
   }

@@ -2,6 +2,7 @@
 import type { EngineClient, StreamListener } from "../engine/client.ts";
 import { CREDIT, type GenerationRequest } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
+import type { AnswerReader } from "./answer.ts";
 import type {
   FinishReason,
   Generation,
@@ -13,17 +14,35 @@ import type {
   Usage,
 } from "../types.ts";
 
+/** What is posted to the engine, and what stays here. */
+export type PreparedGeneration = Omit<GenerationRequest, "id"> & {
+  seed: number;
+  /** Splits the answer. */
+  reader: AnswerReader | undefined;
+};
+
 /** What a generation is made of; `prepare` may take its time (templates, encoding) and may fail. */
 export interface GenerationSource {
   client: EngineClient;
   signal: AbortSignal | undefined;
   /** Options checked and prompt encoded. `signal` fires when the generation is cancelled before that is done. */
-  prepare(signal: AbortSignal): Promise<Omit<GenerationRequest, "id"> & { seed: number }>;
+  prepare(signal: AbortSignal): Promise<PreparedGeneration>;
+  /** Whether the text is JSON, once it is complete. */
+  json?: boolean;
   /** Called once, before the result is settled. */
   onEnd?(result: GenerationResult | undefined): void;
 }
 
 const NO_TIMINGS: Timings = { queueMs: 0, ttftMs: 0, decodeMs: 0, promptTokensPerSecond: 0, tokensPerSecond: 0 };
+
+/** What complete JSON text says; nothing for text that a stop string cut off. */
+function jsonOf(text: string): { json?: unknown } {
+  try {
+    return { json: JSON.parse(text) as unknown };
+  } catch {
+    return {};
+  }
+}
 
 /** The {@linkcode Generation} of this library. */
 export class RunningGeneration implements Generation, StreamListener {
@@ -37,6 +56,9 @@ export class RunningGeneration implements Generation, StreamListener {
   #text = "";
   #seed = 0;
   #wantsLogprobs = false;
+  #reader: AnswerReader | undefined;
+  /** The answer was complete before the engine knew. */
+  #complete = false;
   #id: number | undefined;
   #cachedTokens = 0;
   #promptTokens = 0;
@@ -60,8 +82,9 @@ export class RunningGeneration implements Generation, StreamListener {
 
   async #start(): Promise<void> {
     try {
-      const { seed, ...request } = await this.#source.prepare(this.#cancelled.signal);
+      const { seed, reader, ...request } = await this.#source.prepare(this.#cancelled.signal);
       this.#seed = seed;
+      this.#reader = reader;
       this.#promptTokens = request.tokens.length;
       this.#wantsLogprobs = request.logprobs;
       if (this.#cancelled.signal.aborted) this.#finishEarly();
@@ -98,6 +121,7 @@ export class RunningGeneration implements Generation, StreamListener {
     tokens: number[],
     logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined,
   ): void {
+    if (this.#complete) return;
     this.#text += text;
     this.#tokens.push(...tokens);
     const part: GenerationPart = { text, tokens };
@@ -105,17 +129,31 @@ export class RunningGeneration implements Generation, StreamListener {
       part.logprobs = tokens.map((token, i) => ({ token, logprob: NaN, top: [], ...logprobs?.[i] }));
       this.#logprobs.push(...part.logprobs);
     }
+    if (this.#reader !== undefined) part.answer = this.#reader.push(text, part.logprobs);
     this.#parts.push(part);
+    if (this.#reader?.done === true) this.#finish();
     if (this.#drains && !this.#hasReader) this.#countRead(tokens.length);
     this.#wake();
   }
 
-  ended(finishReason: FinishReason, stop: string | undefined, usage: Usage, timings: Timings): void {
+  /** Ends the generation where the reader has found its end; the engine may be some tokens ahead. */
+  #finish(): void {
+    this.#complete = true;
+    if (this.#id !== undefined) this.#source.client.cancel(this.#id);
+  }
+
+  ended(reason: FinishReason, stop: string | undefined, usage: Usage, timings: Timings): void {
+    const finishReason = this.#complete && reason === "abort" ? "stop" : reason;
+    if (this.#complete) usage = { ...usage, completionTokens: this.#tokens.length };
+    const rest = this.#reader?.end() ?? [];
+    if (rest.length > 0) this.#parts.push({ text: "", tokens: [], answer: rest });
     const result: GenerationResult = {
       text: this.#text,
       tokens: this.#tokens,
+      ...(this.#reader === undefined ? {} : { answer: this.#reader.answer }),
       finishReason,
       ...(stop === undefined ? {} : { stop }),
+      ...(this.#source.json === true && finishReason === "stop" ? jsonOf(this.#reader?.answer.text ?? this.#text) : {}),
       seed: this.#seed,
       ...(this.#wantsLogprobs ? { logprobs: this.#logprobs } : {}),
       usage: { ...usage, cachedTokens: usage.cachedTokens || this.#cachedTokens },

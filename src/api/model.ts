@@ -2,8 +2,8 @@
 import { EngineClient } from "../engine/client.ts";
 import type { OpenedModel } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
-import { grammarSourceOf } from "../grammar/source.ts";
 import { engineFacts } from "../engine/native_model.ts";
+import type { WireGrammar } from "../grammar/wire.ts";
 import { readPlan } from "../plan/plan.ts";
 import { expertsPerToken, type NamedValue, nameValues } from "../plan/value_names.ts";
 import { openLibrary } from "../platform/library.ts";
@@ -17,11 +17,13 @@ import type {
   ChatOptions,
   GenerateOptions,
   Generation,
+  GrammarSource,
   JsonOf,
   LoadOptions,
   MemoryEstimate,
   ModelInfo,
   ModelSource,
+  ModelStats,
   PlacementOptions,
   Prompt,
   Session,
@@ -31,31 +33,15 @@ import type {
   WatchFinding,
   WatchOptions,
 } from "../types.ts";
+import { type AnswerMarks, answerMarksOf, checkTools, compileAnswer, planAnswer } from "./answer_plan.ts";
 import { Conversation, type StartGeneration } from "./chat.ts";
 import { RunningGeneration } from "./generation.ts";
-import { checkGenerate, checkNumber, checkPlacement, checkSource } from "./options.ts";
+import { checkGenerate, checkNumber, checkPlacement, checkSource, checkValues } from "./options.ts";
+import { checkTokens, isMessages, throwIfAborted } from "./prompt.ts";
 import { OpenSession } from "./session.ts";
 import { watchValues } from "./watch.ts";
 
 const SESSION_BATCH = 512;
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new RealizarError("CANCELLED", "aborted by its signal", { cause: signal.reason });
-}
-
-function isMessages(prompt: Prompt): prompt is readonly ChatMessage[] {
-  return typeof prompt !== "string" && typeof prompt[0] === "object";
-}
-
-/** The ids, when every one is a token of the vocabulary. */
-function checkTokens(tokens: ArrayLike<number>, vocabSize: number): Int32Array {
-  for (let i = 0; i < tokens.length; i++) {
-    const token = tokens[i]!;
-    if (Number.isInteger(token) && token >= 0 && token < vocabSize) continue;
-    throw new RealizarError("ARG", `prompt: token ${i} is ${token}, expected 0 to ${vocabSize - 1}`);
-  }
-  return Int32Array.from(tokens);
-}
 
 /** A model, loaded. Made by {@linkcode Model.load}; free it with `await using` or `close()`. */
 export class Model implements AsyncDisposable {
@@ -64,6 +50,7 @@ export class Model implements AsyncDisposable {
   readonly #opened: OpenedModel;
   readonly #tokenizer: Tokenizer;
   readonly #sessions = new Set<OpenSession>();
+  #marks: AnswerMarks | undefined;
   #closed = false;
 
   private constructor(engine: EngineClient, text: TextClient, opened: OpenedModel, tables: VocabTables) {
@@ -122,6 +109,11 @@ export class Model implements AsyncDisposable {
     return this.#opened.info;
   }
 
+  /** What the engine does now, and has done so far. Costs about a microsecond: the numbers lie in shared memory. */
+  stats(): ModelStats {
+    return this.#engine.stats();
+  }
+
   /**
    * Continues text, token ids or a conversation; it starts at once. Text is continued raw: BOS as the file says,
    * special tokens are plain text unless `special`. Messages go through the model's chat template. With `schema` the
@@ -141,12 +133,12 @@ export class Model implements AsyncDisposable {
     return new Conversation(start, options);
   }
 
-  /** Token ids of a text, or of a conversation as the chat template writes it; options but `signal` are for texts. */
+  /** Token ids of a text, or of a conversation as the chat template writes it. */
   async tokenize(text: string | readonly ChatMessage[], options: TokenizeOptions = {}): Promise<Int32Array> {
     this.#checkOpen();
     throwIfAborted(options.signal);
     const { special = false, addSpecial = true, signal } = options;
-    if (typeof text !== "string") return await this.#text.encode({ kind: "messages", messages: text }, signal);
+    if (typeof text !== "string") return await this.#encodeMessages(text, options, signal);
     return await this.#text.encode({ kind: "text", text, special, addSpecial }, signal);
   }
 
@@ -166,12 +158,12 @@ export class Model implements AsyncDisposable {
   async applyTemplate(messages: readonly ChatMessage[], options: TemplateOptions = {}): Promise<string> {
     this.#checkOpen();
     throwIfAborted(options.signal);
-    if (options.tools !== undefined) throw new RealizarError("UNSUPPORTED", "tools: not supported yet");
-    return await this.#text.render(
-      messages,
-      { addGenerationPrompt: options.addGenerationPrompt ?? true },
-      options.signal,
-    );
+    const { addGenerationPrompt = true, templateValues: variables, signal } = options;
+    return await this.#text.render(messages, {
+      addGenerationPrompt,
+      tools: checkTools(options.tools),
+      variables: checkValues(variables),
+    }, signal);
   }
 
   /** A sequence driven synchronously in this thread. Model.close() closes it too. */
@@ -259,13 +251,31 @@ export class Model implements AsyncDisposable {
         if (hooks.refusal !== undefined) throw hooks.refusal;
         this.#checkOpen();
         const request = checkGenerate(options, this.#opened.sampling, this.info.vocabSize);
-        const source = grammarSourceOf(options.schema, options.grammar);
-        const grammar = source === undefined ? undefined : await this.#text.compile(source, signal);
-        return { ...request, grammar, tokens: await this.#encode(prompt, options, signal) };
+        const tokens = await this.#encode(prompt, options, signal);
+        this.#marks ??= answerMarksOf(this.#tokenizer.vocab);
+        const { grammar: source, ...plan } = planAnswer(
+          options,
+          isMessages(prompt),
+          tokens,
+          this.#tokenizer.vocab,
+          this.#marks,
+        );
+        const compile = (one: GrammarSource): Promise<WireGrammar> => this.#text.compile(one, signal);
+        const grammar = source === undefined ? undefined : await compileAnswer(source, options.tools, compile);
+        return { ...request, ...plan, grammar, tokens };
       },
       json: options.schema !== undefined,
       ...(hooks.onEnd === undefined ? {} : { onEnd: hooks.onEnd }),
     });
+  }
+
+  #encodeMessages(
+    messages: readonly ChatMessage[],
+    { tools, templateValues }: TokenizeOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<Int32Array> {
+    const options = { tools: checkTools(tools), variables: checkValues(templateValues) };
+    return this.#text.encode({ kind: "messages", messages, options }, signal);
   }
 
   async #encode(prompt: Prompt, options: GenerateOptions, signal: AbortSignal): Promise<Int32Array> {
@@ -278,7 +288,10 @@ export class Model implements AsyncDisposable {
       }, signal);
     }
     if (prompt.length === 0) throw new RealizarError("ARG", "prompt: got an empty list, expected tokens or messages");
-    if (isMessages(prompt)) return await this.#text.encode({ kind: "messages", messages: prompt }, signal);
+    if (isMessages(prompt)) {
+      const isOffered = options.toolChoice !== "none";
+      return await this.#encodeMessages(prompt, isOffered ? options : { ...options, tools: undefined }, signal);
+    }
     return checkTokens(prompt, this.info.vocabSize);
   }
 }

@@ -8,6 +8,7 @@ const PENALTY_WINDOW = 64;
 const STOPS_MAX = 64;
 const STOP_LENGTH_MAX = 4096;
 const SALT_LENGTH_MAX = 256;
+const RESERVED_VALUES = ["messages", "tools", "documents", "add_generation_prompt"];
 
 interface Range {
   min: number;
@@ -19,6 +20,7 @@ interface Range {
 const RANGES = {
   contextSize: { min: 1, max: 2 ** 24, integer: true },
   maxSequences: { min: 1, max: 256, integer: true },
+  kvTokens: { min: 1, max: 2 ** 28, integer: true },
   threads: { min: 1, max: 256, integer: true },
   maxTokens: { min: 1, max: 2 ** 31 - 1, integer: true },
   temperature: { min: 0, max: 100 },
@@ -67,8 +69,9 @@ export function checkPlacement(options: PlacementOptions): Placement {
   const threads = env("REALIZAR_THREADS");
   return {
     ...checkDevice(options.device ?? env("REALIZAR_DEVICE") ?? "auto"),
-    contextSize: checkNumber("contextSize", options.contextSize) ?? 0,
+    contextSize: options.contextSize === "auto" ? "auto" : checkNumber("contextSize", options.contextSize) ?? 0,
     maxSequences: checkNumber("maxSequences", options.maxSequences) ?? 8,
+    kvTokens: checkNumber("kvTokens", options.kvTokens) ?? 0,
     threads: checkNumber("threads", options.threads ?? (threads === undefined ? undefined : Number(threads))) ?? 0,
     kvDtype: checkKvDtype(options.kvDtype),
     deterministic: options.deterministic ?? false,
@@ -125,6 +128,18 @@ function checkSalt(salt: string): string {
   return refuse("cacheSalt", salt, `a string of at most ${SALT_LENGTH_MAX} characters`);
 }
 
+/** Variables for a chat template: scalars, and none of those that a conversation brings itself. */
+export function checkValues(values: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+  for (const [name, value] of Object.entries(values)) {
+    const isScalar = value === null || ["string", "number", "boolean"].includes(typeof value);
+    if (!isScalar) refuse(`templateValues.${name}`, value, "a string, number, boolean or null");
+    if (RESERVED_VALUES.includes(name)) {
+      refuse("templateValues", name, `other names than ${RESERVED_VALUES.join(", ")}`);
+    }
+  }
+  return values;
+}
+
 /** A seed nobody chose. */
 export function randomSeed(): number {
   const [low, high] = crypto.getRandomValues(new Uint32Array(2));
@@ -137,9 +152,6 @@ export function checkGenerate(
   defaults: SamplingOptions,
   vocabSize: number,
 ): Omit<GenerationRequest, "id" | "tokens"> & { seed: number } {
-  if (options.schema !== undefined) throw new RealizarError("UNSUPPORTED", "schema: not supported yet");
-  if (options.grammar !== undefined) throw new RealizarError("UNSUPPORTED", "grammar: not supported yet");
-  if (options.tools !== undefined) throw new RealizarError("UNSUPPORTED", "tools: not supported yet");
   const pick = <K extends keyof typeof RANGES & keyof SamplingOptions>(name: K, otherwise: number): number =>
     checkNumber(name, (options[name] ?? defaults[name]) as number | undefined) ?? otherwise;
   const seed = checkNumber("seed", options.seed) ?? randomSeed();

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Model } from "../api/model.ts";
 import type { GenerationResult } from "../types.ts";
+import { benchServe, SERVE_FLAGS } from "./bench_serve.ts";
 import { type Command, type Flag, type Flags, HELP_FLAG, listFlag, numberFlag, print } from "./command.ts";
 import { measureDevice } from "./measure_device.ts";
 import { loadModel, PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
@@ -90,6 +91,7 @@ function commit(): string {
 }
 
 async function bench([path]: string[], flags: Flags): Promise<number> {
+  if (flags["serve"] === true) return await benchServe(path!, flags);
   const reps = numberFlag(flags, "reps") ?? 5;
   const pp = listFlag(flags, "pp") ?? [512], tg = listFlag(flags, "tg") ?? [128];
   const depths = listFlag(flags, "depth") ?? [0], widths = listFlag(flags, "batch") ?? [];
@@ -144,10 +146,11 @@ const NUMBERS: Record<string, Flag> = {
 
 export const benchCommand: Command = {
   usage: "bench MODEL",
-  summary: "Prompt, decode and batch speed, sampling included.",
+  summary: "Prompt, decode and batch speed, sampling included; --serve: a server under load.",
   nArguments: 1,
   flags: {
     ...NUMBERS,
+    ...SERVE_FLAGS,
     ...PLACEMENT_FLAGS,
     json: { type: "boolean", help: "print a JSON object a test" },
     help: HELP_FLAG,

@@ -7,7 +7,7 @@ import { ProgressBar } from "./progress_bar.ts";
 export const PLACEMENT_FLAGS: Record<string, Flag> = {
   device: { type: "string", value: "D", help: "auto, cpu, cuda, cuda:N or ref (default auto, or REALIZAR_DEVICE)" },
   threads: { type: "string", value: "N", help: "CPU threads (default: the physical cores this process may use)" },
-  ctx: { type: "string", value: "N", help: "tokens of context (default: the model's, at most 4096)" },
+  ctx: { type: "string", value: "N", help: "tokens of context, auto = what fits (default: the model's, up to 4096)" },
   kv: { type: "string", value: "T", help: "type of the KV cache: f32, f16 or q8_0" },
 };
 
@@ -26,7 +26,7 @@ export function placementOf(flags: Flags): Omit<LoadOptions, "signal" | "onProgr
   return {
     device: textFlag(flags, "device") as Device | undefined,
     threads: numberFlag(flags, "threads"),
-    contextSize: numberFlag(flags, "ctx"),
+    contextSize: flags["ctx"] === "auto" ? "auto" : numberFlag(flags, "ctx"),
     kvDtype: textFlag(flags, "kv") as LoadOptions["kvDtype"],
   };
 }

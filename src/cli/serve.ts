@@ -4,9 +4,20 @@ import { basename } from "node:path";
 import { Model } from "../api/model.ts";
 import { createHandler } from "../server/handler.ts";
 import { LOOPBACK_HOSTS } from "../server/access.ts";
+import type { Limits } from "../server/limits.ts";
 import { type RunningServer, serve, untilSignal } from "../server/listen.ts";
 import type { ServedModel, ServerStatus } from "../server/service.ts";
-import { type Command, describe, type Flags, HELP_FLAG, note, numberFlag, textFlag, UsageError } from "./command.ts";
+import {
+  type Command,
+  describe,
+  type Flag,
+  type Flags,
+  HELP_FLAG,
+  note,
+  numberFlag,
+  textFlag,
+  UsageError,
+} from "./command.ts";
 import { PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
 
 /** Keys of a file: one a line; lines that begin with # are comments. */
@@ -18,6 +29,43 @@ function readKeys(path: string): string[] {
   return keys;
 }
 
+/** Flags of limits: the limit, the largest value, what it means. */
+const LIMITS: Readonly<Record<string, { limit: keyof Limits; max: number; help: string }>> = {
+  "max-queued-requests": {
+    limit: "queuedRequests",
+    max: 100_000,
+    help: "requests that wait; more are 503 (default 4 x parallel)",
+  },
+  "max-queued-tokens": {
+    limit: "queuedTokens",
+    max: 2 ** 40,
+    help: "prompt tokens that wait, in all; more are 503 (default 4 x parallel x ctx)",
+  },
+  "max-body-bytes": { limit: "bodyBytes", max: 2 ** 30, help: "of a request; more are 413 (default 8 MiB)" },
+  "max-prompt-bytes": { limit: "promptBytes", max: 2 ** 30, help: "of messages or prompts (default 4 MiB)" },
+  "max-header-bytes": { limit: "headerBytes", max: 2 ** 20, help: "of a request; more are 431 (default 32 KiB)" },
+  "max-json-depth": { limit: "jsonDepth", max: 1000, help: "arrays and objects inside each other (default 128)" },
+  "max-choices": { limit: "choices", max: 1024, help: "answers to one request: n x prompts (default 128)" },
+};
+
+function limitsOf(flags: Flags): Partial<Limits> {
+  const limits: Partial<Limits> = {};
+  for (const [name, { limit, max }] of Object.entries(LIMITS)) {
+    const value = wholeFlag(flags, name, max);
+    if (value !== undefined) limits[limit] = value;
+  }
+  const seconds = numberFlag(flags, "queue-timeout");
+  if (seconds !== undefined && !(seconds >= 0.001 && seconds <= 86_400)) {
+    throw new UsageError(`--queue-timeout: got ${seconds}, expected seconds from 0.001 to 86400`);
+  }
+  return { ...limits, queueTimeoutMs: seconds === undefined ? undefined : Math.round(seconds * 1000) };
+}
+
+/** Parts of a flag that takes a list. */
+function listOf(flags: Flags, name: string): string[] {
+  return textFlag(flags, name)?.split(",").map((one) => one.trim()).filter((one) => one !== "") ?? [];
+}
+
 /** A whole number of a flag, or undefined. */
 function wholeFlag(flags: Flags, name: string, max: number): number | undefined {
   const value = numberFlag(flags, name);
@@ -26,8 +74,8 @@ function wholeFlag(flags: Flags, name: string, max: number): number | undefined 
 }
 
 /** Hosts under which the server may be asked: on loopback its own names only, elsewhere what the user says. */
-function allowedHosts(hostname: string, given: string | undefined): string[] | undefined {
-  const more = given?.split(",").map((name) => name.trim().toLowerCase()).filter((name) => name !== "") ?? [];
+function allowedHosts(hostname: string, given: readonly string[]): string[] | undefined {
+  const more = given.map((name) => name.toLowerCase());
   const isLoopback = hostname === "localhost" || hostname === "::1" || /^127\./.test(hostname);
   if (!isLoopback) return more.length === 0 ? undefined : more;
   const own = hostname === "::1" ? "[::1]" : hostname;
@@ -65,16 +113,24 @@ async function serveCommandLine([path]: string[], flags: Flags): Promise<number>
   const keyFile = textFlag(flags, "api-key-file");
   const models: Record<string, ServedModel> = {};
   const status: ServerStatus = { state: "loading", loadedBytes: 0, totalBytes: 0 };
+  const limits = limitsOf(flags);
   const handler = createHandler({
     models,
     status,
     apiKeys: keyFile === undefined ? [] : readKeys(keyFile),
-    allowedHosts: allowedHosts(hostname, textFlag(flags, "allowed-hosts")),
-    limits: { queuedRequests: wholeFlag(flags, "max-queued-requests", 100_000) },
+    allowedHosts: allowedHosts(hostname, listOf(flags, "allowed-hosts")),
+    corsOrigins: listOf(flags, "cors-origin"),
+    limits,
     onAnswer: (entry) => logLine("answer", entry),
     onError: (error) => logLine("error", { message: describe(error) }),
   });
-  const server: RunningServer = await serve(handler, { hostname, port, shutdownMs: shutdownS * 1000 });
+  const server: RunningServer = await serve(handler, {
+    hostname,
+    port,
+    shutdownMs: shutdownS * 1000,
+    bodyBytes: limits.bodyBytes,
+    headerBytes: limits.headerBytes,
+  });
   const name = textFlag(flags, "name") ?? basename(path!).replace(/\.gguf$/i, "");
   logLine("listening", { url: server.url, model: name });
   const stop = new AbortController();
@@ -116,11 +172,11 @@ export const serveCommand: Command = {
       value: "A,B",
       help: "Host and Origin names to answer to, besides loopback's own",
     },
-    "max-queued-requests": {
-      type: "string",
-      value: "N",
-      help: "requests that wait; more are 503 (default 4 x parallel)",
-    },
+    "cors-origin": { type: "string", value: "A,B", help: "pages that may ask from elsewhere, * = all (default none)" },
+    ...Object.fromEntries(
+      Object.entries(LIMITS).map(([name, { help }]): [string, Flag] => [name, { type: "string", value: "N", help }]),
+    ),
+    "queue-timeout": { type: "string", value: "S", help: "seconds to wait for a place, then 503 (default: waits)" },
     "shutdown-timeout": { type: "string", value: "S", help: "seconds for running requests after SIGTERM (default 30)" },
     ...PLACEMENT_FLAGS,
     help: HELP_FLAG,

@@ -83,6 +83,8 @@ export interface BatchOut {
   drawPosition: number;
   /** Its log-probability is wanted (mode `target`). */
   target?: number;
+  /** 1 + index of its mask, for a held step; 0 or absent = none. */
+  mask?: number;
 }
 
 /** Everything a step needs. */
@@ -189,6 +191,7 @@ export class BatchWriter {
       words[at + 14] = out.target ?? 0;
       words[at + 15] = bias;
       words[at + 16] = s.bias.length;
+      words[at + 17] = out.mask ?? 0;
       words[at + 18] = out.drawPosition;
       for (const [token, value] of s.bias) {
         words[biasAt + 2 * bias] = token;

@@ -4,6 +4,25 @@ const ALONE_MS = 50;
 const SHARED_MS = 25;
 const SMALLEST = 32;
 
+/**
+ * Shares a step's prompt tokens among prompts, given the tokens each has left, oldest first. The oldest gets half, so
+ * that it ends whatever comes after it; the others share the rest, those with the fewest left first, so that a short
+ * prompt does not wait for a long one. What nobody takes goes to the oldest.
+ */
+export function shareChunk(left: readonly number[], budget: number): number[] {
+  const shares = left.map(() => 0);
+  if (left.length === 0 || budget <= 0) return shares;
+  const first = Math.min(left[0]!, Math.ceil(budget / 2));
+  let rest = budget - first;
+  const byLength = left.map((_, i) => i).slice(1).sort((a, b) => left[a]! - left[b]!);
+  for (const i of byLength) {
+    shares[i] = Math.min(left[i]!, rest);
+    rest -= shares[i]!;
+  }
+  shares[0] = Math.min(left[0]!, first + rest);
+  return shares;
+}
+
 /** Follows the measured speed of prompts. */
 export class ChunkSize {
   readonly #max: number;

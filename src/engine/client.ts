@@ -4,8 +4,9 @@ import { errorFromWire, RealizarError } from "../errors.ts";
 import { openLibrary } from "../platform/library.ts";
 import { spawnWorker } from "../platform/spawn.ts";
 import type { VocabTables } from "../text/vocab.ts";
-import type { FinishReason, LoadProgress, MemoryEstimate, Timings, TokenLogprob, Usage } from "../types.ts";
+import type { FinishReason, LoadProgress, MemoryEstimate, ModelStats, Timings, TokenLogprob, Usage } from "../types.ts";
 import type { WorkerLike } from "../worker_like.ts";
+import { createStats, readStats } from "./stats.ts";
 import type {
   FromEngine,
   GenerationRequest,
@@ -56,6 +57,7 @@ export class EngineClient {
   readonly #worker: WorkerLike;
   readonly #port: MessagePort;
   readonly #streams = new Map<number, StreamListener>();
+  #stats = new Float64Array(createStats());
   #opening: Opening | undefined;
   /** What the Worker has open, told as soon as it is: closed from here when the Worker does not. */
   #native: { engine: number; libraryPath: string } | undefined;
@@ -77,6 +79,7 @@ export class EngineClient {
     const message = await this.#ask({ type: "open", source, placement }, listener);
     if (message.type !== "opened") throw new RealizarError("INTERNAL", `engine answered open with ${message.type}`);
     this.#rest();
+    this.#stats = new Float64Array(message.model.stats);
     return message.model;
   }
 
@@ -87,6 +90,11 @@ export class EngineClient {
       throw new RealizarError("INTERNAL", `engine answered estimate with ${message.type}`);
     }
     return message.estimate;
+  }
+
+  /** Counters of the open model as they are now; all 0 before it is open. */
+  stats(): ModelStats {
+    return readStats(this.#stats);
   }
 
   /** Starts a generation; returns its id. The listener may hear a failure before this returns to the event loop. */

@@ -3,25 +3,21 @@
  * thread while there is work and returns when there is none. Everything native is behind {@linkcode StepRunner}.
  */
 import { errorToWire, RealizarError } from "../errors.ts";
-import type { FinishReason, TokenLogprob } from "../types.ts";
-import { BatchWriter, RESULT_FLAGS, type ResultReader } from "./batch.ts";
+import type { Constraint, WireGrammar } from "../grammar/wire.ts";
+import type { FinishReason } from "../types.ts";
+import { RESULT_FLAGS, type ResultReader } from "./batch.ts";
 import { ChunkSize } from "./chunk_size.ts";
+import { Flights, isLive, type Landing, type StepRunner } from "./flights.ts";
+import { Outbox } from "./outbox.ts";
 import { Output, type TextPieces } from "./output.ts";
-import { type FromEngine, type GenerationRequest, QUEUE_MAX, type StepMessage, type ToEngine } from "./protocol.ts";
+import { type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine } from "./protocol.ts";
 import type { PlannedStep, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
+import { writeStats } from "./stats.ts";
+import { Stream } from "./stream.ts";
 
 const WAIT_SLICE_MS = 5;
 const STEPS_IN_FLIGHT = 2;
-
-/** The native half of a step. */
-export interface StepRunner {
-  /** Queues a batch; returns its ticket. Throws what C refuses. */
-  submit(batch: Uint8Array): number;
-  /** The result, or undefined when it is not there after `timeoutMs`. Throws the step's failure. */
-  wait(ticket: number, timeoutMs: number): ResultReader | undefined;
-  cancel(ticket: number): void;
-}
 
 /** What the loop needs to know and do. */
 export interface LoopOptions {
@@ -31,29 +27,19 @@ export interface LoopOptions {
   contextSize: number;
   /** Tokens of a step, at most. */
   maxStepTokens: number;
+  /** Tokens of the vocabulary, as the plan's logits have them. */
+  vocabSize: number;
   isEog(token: number): boolean;
-  pieces(): TextPieces;
+  /** Walks a generation through its grammar. Throws what is wrong with it. */
+  constrain(grammar: WireGrammar): Constraint;
+  pieces(request: GenerationRequest): TextPieces;
   post(message: FromEngine): void;
   /** The next message that came meanwhile. */
   poll(): ToEngine | undefined;
-}
-
-interface Stream {
-  sequence: Sequence;
-  request: GenerationRequest;
-  output: Output;
-  /** Tokens told. */
-  nShown: number;
-  submittedAt: number;
-  startedAt: number;
-  firstAt: number;
-  lastAt: number;
-}
-
-interface Flight {
-  ticket: number;
-  step: PlannedStep;
-  cancelled: boolean;
+  /** Milliseconds of a clock that never goes back. */
+  now(): number;
+  /** Memory for counters: stats.ts. */
+  stats: Float64Array;
 }
 
 /** Why a row has no token; `position` is the one it would have got. */
@@ -71,16 +57,23 @@ function whyNoToken(flags: number, position: number): RealizarError {
 export class EngineLoop {
   readonly #options: LoopOptions;
   readonly #streams = new Map<number, Stream>();
-  readonly #flights: Flight[] = [];
-  readonly #writer = new BatchWriter();
+  readonly #flights: Flights;
   readonly #chunk: ChunkSize;
-  #news: StepMessage = { type: "step", ids: [], texts: [], tokenEnds: [], tokens: [] };
-  #endings: FromEngine[] = [];
+  readonly #outbox: Outbox;
   #closing = false;
+  #nSteps = 0;
+  #nTokensComputed = 0;
+  #nTokensGenerated = 0;
 
   constructor(options: LoopOptions) {
     this.#options = options;
     this.#chunk = new ChunkSize(options.maxStepTokens);
+    this.#flights = new Flights(options.runner, options.vocabSize, {
+      constraintOf: ({ id }) => this.#streams.get(id)!.constraint,
+      failed: ({ id }, error) => this.#fail(this.#streams.get(id)!, error),
+    });
+    this.#outbox = new Outbox(options.post);
+    this.#count();
   }
 
   /** True after `close`: no more messages are of interest. */
@@ -106,78 +99,110 @@ export class EngineLoop {
     for (;;) {
       this.#drain();
       this.#fill();
-      this.#deliver();
-      const [flight] = this.#flights;
-      if (flight === undefined) return;
-      this.#land(flight);
+      this.#tell();
+      if (this.#flights.length === 0) return;
+      this.#land();
     }
+  }
+
+  /** Posts what there is to say; the counters say it before. */
+  #tell(): void {
+    this.#count();
+    this.#outbox.flush();
+  }
+
+  #count(): void {
+    const { scheduler: { pages, counts, nRunning, nWaiting }, stats } = this.#options;
+    writeStats(stats, {
+      kvPagesUsed: pages.used,
+      kvPagesCached: pages.cached,
+      kvPagesTotal: pages.total,
+      nRunning,
+      nWaiting,
+      nPreemptions: counts.nPreemptions,
+      nPromptTokens: counts.nLookedUp,
+      nCachedTokens: counts.nFound,
+      nSteps: this.#nSteps,
+      nTokensComputed: this.#nTokensComputed,
+      nTokensGenerated: this.#nTokensGenerated,
+    });
   }
 
   #drain(): void {
     for (let message = this.#options.poll(); message !== undefined; message = this.#options.poll()) {
       this.handle(message);
     }
+    this.#expire();
+    this.#count();
+  }
+
+  /** Refuses generations that waited for their first place as long as they may. */
+  #expire(): void {
+    const { scheduler, now } = this.#options;
+    for (const { id } of scheduler.expire(now())) {
+      const { nRunning, nWaiting } = scheduler;
+      const waitedMs = Math.round(now() - this.#streams.get(id)!.submittedAt);
+      const message = `no place was free for ${waitedMs} ms: ${nRunning} running, ${nWaiting} more waiting`;
+      this.#fail(this.#streams.get(id)!, new RealizarError("BUSY", message));
+      this.#tell();
+    }
   }
 
   #submit(request: GenerationRequest): void {
-    const { scheduler, contextSize } = this.#options;
-    const nPrompt = request.tokens.length;
+    const { scheduler, pieces, constrain, now } = this.#options;
     try {
-      if (this.#closing) throw new RealizarError("CLOSED", "the model was closed");
-      if (scheduler.nWaiting >= QUEUE_MAX) {
-        throw new RealizarError("BUSY", `${QUEUE_MAX} generations are waiting already`);
-      }
-      if (nPrompt === 0) throw new RealizarError("ARG", "the prompt has no tokens");
-      if (nPrompt >= contextSize) {
-        throw new RealizarError(
-          "LIMIT",
-          `the prompt has ${nPrompt} tokens, the context holds ${contextSize} and needs room for one more`,
-        );
-      }
+      const contextSize = this.#check(request);
+      const constraint = request.grammar === undefined ? undefined : constrain(request.grammar);
+      const room = contextSize - request.tokens.length;
+      const maxTokens = request.maxTokens === 0 ? room : Math.min(request.maxTokens, room);
+      const sequence = scheduler.add({ ...request, maxTokens, constrained: constraint !== undefined }, now());
+      const output = new Output(pieces(request), request.stops);
+      this.#streams.set(request.id, new Stream(request, sequence, output, constraint, now()));
     } catch (error) {
       this.#options.post({ type: "failed", id: request.id, error: errorToWire(error) });
-      return;
     }
-    const room = contextSize - nPrompt;
-    const maxTokens = request.maxTokens === 0 ? room : Math.min(request.maxTokens, room);
-    const sequence = scheduler.add({ ...request, maxTokens, credit: request.credit });
-    const output = new Output(this.#options.pieces(), request.stops);
-    const times = { submittedAt: performance.now(), startedAt: 0, firstAt: 0, lastAt: 0 };
-    this.#streams.set(request.id, { sequence, request, output, nShown: 0, ...times });
+  }
+
+  /** Refuses what cannot run; returns the tokens that the sequence may have. */
+  #check({ tokens }: GenerationRequest): number {
+    const { scheduler, contextSize } = this.#options;
+    if (this.#closing) throw new RealizarError("CLOSED", "the model was closed");
+    if (scheduler.nWaiting >= QUEUE_MAX) {
+      throw new RealizarError("BUSY", `${QUEUE_MAX} generations are waiting already`);
+    }
+    if (tokens.length === 0) throw new RealizarError("ARG", "the prompt has no tokens");
+    const max = Math.min(contextSize, scheduler.pages.lengthMax);
+    if (tokens.length < max) return max;
+    const holder = max === contextSize ? "the context" : "the KV cache (kvTokens)";
+    throw new RealizarError(
+      "LIMIT",
+      `the prompt has ${tokens.length} tokens, ${holder} holds ${max} and needs room for one more`,
+    );
   }
 
   #cancel(id: number): void {
     const stream = this.#streams.get(id);
     if (stream !== undefined) this.#end(stream, "abort", stream.output.finish());
-    for (const flight of this.#flights) {
-      if (flight.cancelled || flight.step.entries.some(({ sequence }) => sequence.state === "running")) continue;
-      flight.cancelled = true;
-      this.#options.runner.cancel(flight.ticket);
-    }
-    this.#deliver();
+    this.#flights.dropIdle();
+    this.#tell();
   }
 
   /** Keeps the native queue filled, one step ahead. */
   #fill(): void {
-    const { scheduler, runner, maxStepTokens } = this.#options;
-    // A step that comes after one being cancelled would be lost with it, and the next with that: wait for its end.
-    while (this.#flights.length < STEPS_IN_FLIGHT && !this.#flights.some(({ cancelled }) => cancelled)) {
+    const { scheduler, maxStepTokens } = this.#options;
+    while (this.#flights.length < STEPS_IN_FLIGHT && this.#flights.mayFollow) {
       const started: Sequence[] = [];
       const shared = [...this.#streams.values()].some(({ sequence }) => sequence.nGenerated > 0);
       const step = scheduler.next(maxStepTokens, this.#chunk.next(shared), started);
       for (const { id, nCached } of started) {
         const stream = this.#streams.get(id)!;
         if (stream.startedAt !== 0) continue;
-        stream.startedAt = performance.now();
+        stream.startedAt = this.#options.now();
         this.#options.post({ type: "started", id, cachedTokens: nCached });
       }
       if (step === undefined) return;
-      const after = this.#flights.at(-1)?.ticket ?? 0;
       try {
-        const ticket = runner.submit(
-          this.#writer.write({ flags: 0, after, copies: [], seqs: step.seqs, outs: step.outs }),
-        );
-        this.#flights.push({ ticket, step, cancelled: false });
+        this.#flights.submit(step);
       } catch (error) {
         this.#failStep(step, error);
       }
@@ -185,110 +210,79 @@ export class EngineLoop {
   }
 
   /** Waits for the oldest step, hearing messages meanwhile, and takes its tokens in. */
-  #land(flight: Flight): void {
-    const { runner, scheduler } = this.#options;
-    let result: ResultReader | undefined;
-    try {
-      while ((result = runner.wait(flight.ticket, WAIT_SLICE_MS)) === undefined) this.#drain();
-    } catch (error) {
-      this.#flights.shift();
-      this.#landFailed(flight, error);
+  #land(): void {
+    let landing: Landing | undefined;
+    while ((landing = this.#flights.land(WAIT_SLICE_MS)) === undefined) this.#drain();
+    const { scheduler } = this.#options;
+    const { step, result } = landing;
+    if (result === undefined) {
+      if (landing.error !== undefined) this.#failStep(step, landing.error);
+      for (const undone of [step, ...landing.lost]) scheduler.undo(undone);
       return;
     }
-    this.#flights.shift();
-    this.#chunk.observe(flight.step.nTokens, result.deviceUs);
-    const reader = result;
-    scheduler.finished(flight.step, (sequence, out) => this.#accept(this.#streams.get(sequence.id)!, reader, out));
-  }
-
-  #landFailed(flight: Flight, error: unknown): void {
-    const cancelled = error instanceof RealizarError && error.code === "CANCELLED";
-    if (!cancelled || !flight.cancelled) this.#failStep(flight.step, error);
-    this.#options.scheduler.undo(flight.step);
-    // The next step was to run after this one only: it fails as well, and is no news.
-    for (const next of this.#flights) {
-      next.cancelled = true;
-      this.#options.scheduler.undo(next.step);
-    }
+    this.#chunk.observe(step.nTokens, result.deviceUs);
+    this.#nSteps++;
+    this.#nTokensComputed += step.nTokens;
+    scheduler.finished(step, (sequence, out) => this.#accept(this.#streams.get(sequence.id)!, result, out));
+    this.#flights.release();
   }
 
   #failStep(step: PlannedStep, error: unknown): void {
-    for (const { sequence, epoch } of step.entries) {
-      const stream = this.#streams.get(sequence.id);
-      if (stream !== undefined && sequence.epoch === epoch) this.#fail(stream, error);
+    for (const entry of step.entries) {
+      if (isLive(entry)) this.#fail(this.#streams.get(entry.sequence.id)!, error);
     }
   }
 
   #fail(stream: Stream, error: unknown): void {
     this.#options.scheduler.end(stream.sequence);
     this.#streams.delete(stream.request.id);
-    this.#endings.push({ type: "failed", id: stream.request.id, error: errorToWire(error) });
+    this.#outbox.end({ type: "failed", id: stream.request.id, error: errorToWire(error) });
   }
 
   /** One sampled token of a stream. */
   #accept(stream: Stream, result: ResultReader, out: number): void {
-    const { sequence, request, output } = stream;
+    const { sequence, request, output, constraint } = stream;
     const token = result.token(out);
     if (token < 0) {
       this.#fail(stream, whyNoToken(result.flags(out), sequence.tokens.length));
       return;
     }
-    stream.lastAt = performance.now();
-    if (stream.firstAt === 0) stream.firstAt = stream.lastAt;
+    stream.clock(this.#options.now());
+    const isEog = this.#options.isEog(token);
+    try {
+      // What ends a text leads on to nothing: one that is to be ignored leaves the constraint where it is.
+      if (!isEog) constraint?.accept(token);
+    } catch (error) {
+      this.#fail(stream, error);
+      return;
+    }
     sequence.tokens.push(token);
     sequence.credit--;
-    const eog = !request.ignoreEos && this.#options.isEog(token);
+    this.#nTokensGenerated++;
+    const eog = isEog && !request.ignoreEos;
     let text = eog ? output.finish() : output.push(token);
     const full = sequence.tokens.length >= sequence.lengthMax;
     const ended = eog || output.stop !== undefined || full;
     if (ended && !eog && output.stop === undefined) text += output.finish();
     const logprob = request.logprobs ? { logprob: result.logprob(out), top: result.top(out) } : undefined;
     // The token that ends a generation stands for no text and is not shown.
-    this.#tell(request.id, text, eog ? [] : [token], eog ? undefined : logprob);
+    this.#outbox.tell(request.id, text, eog ? [] : [token], eog ? undefined : logprob);
     if (!eog) stream.nShown++;
     if (ended) this.#end(stream, eog || output.stop !== undefined ? "stop" : "length", "");
   }
 
-  #tell(id: number, text: string, tokens: number[], logprob?: { logprob: number; top: TokenLogprob[] }): void {
-    const news = this.#news;
-    news.ids.push(id);
-    news.texts.push(text);
-    news.tokens.push(...tokens);
-    news.tokenEnds.push(news.tokens.length);
-    if (logprob !== undefined) (news.logprobs ??= [])[news.tokens.length - 1] = logprob;
-  }
-
   #end(stream: Stream, finishReason: FinishReason, text: string): void {
     const { sequence, request, output } = stream;
-    if (text !== "") this.#tell(request.id, text, []);
-    const now = performance.now();
-    const startedAt = stream.startedAt || now, firstAt = stream.firstAt || now, lastAt = stream.lastAt || now;
-    const ttftMs = firstAt - startedAt, decodeMs = lastAt - firstAt;
-    const perSecond = (n: number, ms: number) => n > 0 && ms > 0 ? n / (ms / 1000) : 0;
+    if (text !== "") this.#outbox.tell(request.id, text, []);
     this.#options.scheduler.end(sequence);
     this.#streams.delete(request.id);
-    this.#endings.push({
+    this.#outbox.end({
       type: "ended",
       id: request.id,
       finishReason,
       ...(output.stop === undefined ? {} : { stop: output.stop }),
-      usage: { promptTokens: sequence.nPrompt, cachedTokens: sequence.nCached, completionTokens: stream.nShown },
-      timings: {
-        queueMs: startedAt - stream.submittedAt,
-        ttftMs,
-        decodeMs,
-        promptTokensPerSecond: stream.firstAt === 0 ? 0 : perSecond(sequence.nPrompt - sequence.nCached, ttftMs),
-        tokensPerSecond: perSecond(sequence.nGenerated - 1, decodeMs),
-      },
+      usage: stream.usage,
+      timings: stream.timings(this.#options.now()),
     });
-  }
-
-  /** One message for the step's text and tokens, then what ended. */
-  #deliver(): void {
-    if (this.#news.ids.length > 0) {
-      this.#options.post(this.#news);
-      this.#news = { type: "step", ids: [], texts: [], tokenEnds: [], tokens: [] };
-    }
-    for (const ending of this.#endings.splice(0)) this.#options.post(ending);
   }
 }

@@ -5,7 +5,7 @@ import type { Library } from "../platform/library.ts";
 import { readRecord, textOf, writeRecord } from "../record.ts";
 import type { KvDtype } from "../types.ts";
 import { ResultReader } from "./batch.ts";
-import type { StepRunner } from "./loop.ts";
+import type { StepRunner } from "./flights.ts";
 import type { PlanFacts } from "./protocol.ts";
 
 /** `rz_dtype` numbers of KV element types. */
@@ -26,6 +26,10 @@ export interface PlanSizes {
   maxSequences: number;
   maxOuts: number;
   deterministic: boolean;
+  /** Launches are timed: engine/profile.ts. */
+  profile?: boolean;
+  /** Ids of values that stay readable after a step. */
+  watched?: readonly number[];
 }
 
 /** How a cache is opened. */
@@ -34,6 +38,8 @@ export interface CacheSizes {
   maxSequences: number;
   contextSize: number;
   pageTokens: number;
+  /** Tokens that its pages hold, all sequences together; default every sequence's whole context. */
+  kvTokens?: number;
 }
 
 /** Facts of an open engine. */
@@ -117,10 +123,12 @@ export function openWeights(library: Library, engine: number, table: Uint8Array,
 function packPlanOptions(sizes: PlanSizes): Uint8Array {
   return writeRecord(STRUCTS.rz_plan_options, {
     size: STRUCTS.rz_plan_options.size,
-    flags: sizes.deterministic ? PLAN_FLAGS.deterministic : 0,
+    flags: (sizes.deterministic ? PLAN_FLAGS.deterministic : 0) | (sizes.profile ? PLAN_FLAGS.profile : 0),
     max_tokens: sizes.maxTokens,
     max_seqs: sizes.maxSequences,
     max_outs: sizes.maxOuts,
+    n_watched: sizes.watched?.length ?? 0,
+    watched: sizes.watched ?? [],
   });
 }
 
@@ -137,9 +145,25 @@ export function checkPlan(
   return { weightsBytes: info.weights_bytes, scratchBytes: info.scratch_bytes };
 }
 
-/** Pages of every group so that each sequence can fill its context; with the null page. */
+/** Tokens of pages for every sequence's whole context. */
+function wholeTokens({ maxSequences, contextSize, pageTokens }: CacheSizes): number {
+  return maxSequences * Math.ceil(contextSize / pageTokens) * pageTokens;
+}
+
+/** Pages of every group, with the null page. */
 export function pagesOf(sizes: CacheSizes): number {
-  return sizes.maxSequences * Math.ceil(sizes.contextSize / sizes.pageTokens) + 1;
+  return Math.ceil((sizes.kvTokens ?? wholeTokens(sizes)) / sizes.pageTokens) + 1;
+}
+
+/**
+ * Tokens that a cache is to hold when nobody says how many: the whole context of every sequence, as far as half of the
+ * free memory goes, but at least one context.
+ */
+export function defaultKvTokens(plan: PlanFacts, sizes: CacheSizes, freeBytes: number): number {
+  const { contextSize, pageTokens } = sizes;
+  const pageBytes = cacheBytes(plan, { ...sizes, kvTokens: 0 }); // of the null page alone
+  const affordable = Math.floor(freeBytes / 2 / pageBytes) * pageTokens;
+  return Math.max(Math.ceil(contextSize / pageTokens) * pageTokens, Math.min(wholeTokens(sizes), affordable));
 }
 
 function packCacheOptions(plan: PlanFacts, sizes: CacheSizes): Uint8Array {
@@ -212,6 +236,10 @@ export class NativeRunner implements StepRunner {
       this.#library.native.rz_step_wait(this.#engine, ticket, timeoutMs, bytes, bytes.length),
     );
     return n === 0 ? undefined : this.#result;
+  }
+
+  release(ticket: number, masks: Uint32Array): void {
+    this.#library.check(this.#library.native.rz_step_sample(this.#engine, ticket, masks, masks.byteLength));
   }
 
   cancel(ticket: number): void {

@@ -1,29 +1,17 @@
 /** Opens a prepared model on a device: picks the backend, estimates, loads weights, opens plan and cache. */
 import { RealizarError } from "../errors.ts";
-import { type BACKENDS, ISAS, STRUCTS } from "../platform/abi.ts";
+import { ISAS, STRUCTS } from "../platform/abi.ts";
 import { env } from "../platform/env.ts";
 import { type Library, openLibrary, readAll } from "../platform/library.ts";
 import { readRecord } from "../record.ts";
-import type { KvDtype, LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
+import type { LoadProgress, MemoryEstimate, ModelInfo } from "../types.ts";
 import { USE_ROWS } from "../weights/roles.ts";
-import {
-  cacheBytes,
-  type CacheSizes,
-  checkPlan,
-  engineFacts,
-  NativeRunner,
-  openEngine,
-  openWeights,
-  pagesOf,
-  type PlanSizes,
-} from "./native_model.ts";
+import { type Backend, checkFits, type Layout, layOut, planFacts } from "./layout.ts";
+import { NativeRunner, openEngine, openWeights, pagesOf } from "./native_model.ts";
 import type { PreparedModel } from "./prepare.ts";
 import type { Placement, PlanFacts } from "./protocol.ts";
-import type { SchedulerGroup } from "./scheduler.ts";
+import type { SchedulerGroup } from "./page_tables.ts";
 
-const CONTEXT_DEFAULT = 4096;
-/** Tokens of one step. Longer prompts come in chunks. */
-const STEP_TOKENS_MAX = { ref: 512, cpu: 512, cuda: 2048 } as const;
 const POLL_MS = 5;
 const WRITE_BYTES = 16 << 20;
 /** Pieces of rz_weights_write begin at multiples of this many rows. */
@@ -38,19 +26,6 @@ export interface OpenModel {
   facts: PlanFacts;
   groups: SchedulerGroup[];
   maxStepTokens: number;
-}
-
-/** The executors. */
-type Backend = keyof typeof BACKENDS;
-
-interface Layout {
-  backend: Backend;
-  plan: PlanSizes;
-  cache: CacheSizes;
-}
-
-function planFacts(model: PreparedModel): PlanFacts {
-  return { bytes: model.plan.bytes, logits: model.plan.logitsValue, groups: model.plan.groups.map((g) => ({ ...g })) };
 }
 
 /** Why no GPU can be used here; undefined when one can. */
@@ -91,25 +66,6 @@ function isaMax(): number {
   return isa;
 }
 
-function layOut(model: PreparedModel, placement: Placement, backend: Backend, pageTokens: number): Layout {
-  const trained = model.config.contextLength;
-  const contextSize = placement.contextSize || Math.min(trained, CONTEXT_DEFAULT);
-  if (contextSize > trained) {
-    throw new RealizarError("ARG", `contextSize: got ${contextSize}, the model was made for at most ${trained}`);
-  }
-  const { maxSequences, deterministic } = placement;
-  const kvDtype: KvDtype = placement.kvDtype ?? (backend === "ref" ? "f32" : "f16");
-  if (backend === "cpu" && kvDtype === "q8_0") {
-    throw new RealizarError("UNSUPPORTED", 'kvDtype "q8_0": the cpu executor keeps its cache in f16 or f32 so far');
-  }
-  const maxTokens = Math.max(maxSequences, Math.min(STEP_TOKENS_MAX[backend], contextSize));
-  return {
-    backend,
-    plan: { maxTokens, maxSequences, maxOuts: maxSequences, deterministic },
-    cache: { kvDtype, maxSequences, contextSize, pageTokens },
-  };
-}
-
 /** What loading would take. Opens and closes an engine; reads no weights. */
 export function estimateModel(model: PreparedModel, placement: Placement): MemoryEstimate {
   const library = openLibrary(placement.libraryPath);
@@ -119,10 +75,7 @@ export function estimateModel(model: PreparedModel, placement: Placement): Memor
 function estimateOn(library: Library, model: PreparedModel, placement: Placement, backend: Backend): MemoryEstimate {
   const engine = openEngine(library, backend, placement.deviceIndex, placement.threads, isaMax());
   try {
-    const device = engineFacts(library, engine);
-    const layout = layOut(model, placement, backend, device.pageTokens);
-    const { weightsBytes, scratchBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
-    const kvBytes = cacheBytes(planFacts(model), layout.cache);
+    const { device, cache, weightsBytes, kvBytes, scratchBytes } = layOut(library, engine, model, placement, backend);
     const totalBytes = weightsBytes + scratchBytes + kvBytes;
     return {
       device: device.name,
@@ -130,8 +83,8 @@ function estimateOn(library: Library, model: PreparedModel, placement: Placement
       kvBytes,
       scratchBytes,
       totalBytes,
-      contextSize: layout.cache.contextSize,
-      maxSequences: layout.cache.maxSequences,
+      contextSize: cache.contextSize,
+      maxSequences: cache.maxSequences,
       freeBytes: device.freeBytes,
       fits: totalBytes <= device.freeBytes,
     };
@@ -203,9 +156,8 @@ export async function openModel(model: PreparedModel, placement: Placement, hook
   const engine = openEngine(library, backend, placement.deviceIndex, placement.threads, isaMax());
   try {
     hooks.onEngine(engine, library.path);
-    const device = engineFacts(library, engine);
-    const layout = layOut(model, placement, backend, device.pageTokens);
-    const { weightsBytes } = checkPlan(library, engine, model.plan.bytes, layout.plan);
+    const layout = layOut(library, engine, model, placement, backend);
+    checkFits(layout);
     const weights = await loadWeights(library, engine, model, hooks);
     const facts = planFacts(model);
     const runner = new NativeRunner(library, { engine, weights }, facts, layout.plan, layout.cache);
@@ -213,10 +165,10 @@ export async function openModel(model: PreparedModel, placement: Placement, hook
       library,
       handles: { engine, weights },
       runner,
-      info: modelInfo(model, device.name, layout, weightsBytes, runner.scratchBytes),
+      info: modelInfo(model, layout, runner.scratchBytes),
       facts,
       groups: facts.groups.map((g) => ({
-        pageTokens: device.pageTokens,
+        pageTokens: layout.cache.pageTokens,
         nPages: pagesOf(layout.cache),
         window: g.window,
       })),
@@ -228,20 +180,14 @@ export async function openModel(model: PreparedModel, placement: Placement, hook
   }
 }
 
-function modelInfo(
-  model: PreparedModel,
-  device: string,
-  layout: Layout,
-  weightsBytes: number,
-  scratchBytes: number,
-): ModelInfo {
+function modelInfo(model: PreparedModel, layout: Layout, scratchBytes: number): ModelInfo {
   const { config, table, files } = model;
   const dtypes: Record<string, number> = {};
   for (const { dtype, bytes } of table) dtypes[dtype.name] = (dtypes[dtype.name] ?? 0) + bytes;
   return {
     architecture: config.architecture,
     name: config.name,
-    device,
+    device: layout.device.name,
     nLayers: config.nLayers,
     hiddenSize: config.hiddenSize,
     nHeads: config.nHeads,
@@ -255,9 +201,11 @@ function modelInfo(
     contextLength: config.contextLength,
     contextSize: layout.cache.contextSize,
     maxSequences: layout.cache.maxSequences,
+    kvTokens: (pagesOf(layout.cache) - 1) * layout.cache.pageTokens,
     kvDtype: layout.cache.kvDtype,
-    weightsBytes,
-    kvBytes: cacheBytes(planFacts(model), layout.cache),
+    weightsBytes: layout.weightsBytes,
+    kvBytes: layout.kvBytes,
+    kvPageTokens: layout.cache.pageTokens,
     scratchBytes,
     hasChatTemplate: model.vocab.tables.chatTemplate !== undefined,
   };

@@ -1,12 +1,13 @@
 /**
- * Full pages of finished or running sequences, by the tokens they hold: a trie with one node a page. A new prompt takes
- * the longest run of pages it finds. The index holds each page once; pages that only the index holds can be evicted,
- * least recently used first.
+ * Full pages of finished or running sequences, by the tokens they hold: for each salt a trie with one node a page. A
+ * new prompt takes the longest run of pages it finds; tokens are compared, so that equal hashes do no harm. The index
+ * holds each page once; pages that only the index holds are given up when they are needed, least recently used first.
  */
 import type { PagePool } from "./pages.ts";
 
 interface Node {
   parent: Node | undefined;
+  salt: string;
   tokens: Int32Array;
   page: number;
   children: Map<number, Node[]>;
@@ -20,19 +21,18 @@ function hashOf(tokens: ArrayLike<number>, first: number, n: number): number {
   return hash >>> 0;
 }
 
+function emptyNode(parent: Node | undefined, salt: string, tokens: Int32Array, page: number): Node {
+  return { parent, salt, tokens, page, children: new Map(), nChildren: 0, usedAt: 0 };
+}
+
 /** The index of one cache group. */
 export class PrefixIndex {
   readonly #pool: PagePool;
   readonly #pageTokens: number;
-  readonly #root: Node = {
-    parent: undefined,
-    tokens: new Int32Array(0),
-    page: 0,
-    children: new Map(),
-    nChildren: 0,
-    usedAt: 0,
-  };
+  readonly #roots = new Map<string, Node>();
   readonly #nodes = new Set<Node>();
+  /** Leaves that nobody else held when this list was made, the least recently used last, with their use of then. */
+  #oldest: { node: Node; usedAt: number }[] = [];
   #clock = 0;
 
   constructor(pool: PagePool, pageTokens: number) {
@@ -46,32 +46,37 @@ export class PrefixIndex {
   }
 
   /** The pages that hold a prefix of `tokens`, at most `maxPages`; each gets one more holder. */
-  take(tokens: ArrayLike<number>, maxPages: number): number[] {
+  take(salt: string, tokens: ArrayLike<number>, maxPages: number): number[] {
     const pages: number[] = [];
-    let node = this.#root;
-    while (pages.length < maxPages) {
-      const next = this.#child(node, tokens, pages.length * this.#pageTokens);
-      if (next === undefined) break;
-      next.usedAt = ++this.#clock;
-      this.#pool.retain(next.page);
-      pages.push(next.page);
-      node = next;
+    let node = this.#roots.get(salt);
+    while (node !== undefined && pages.length < maxPages) {
+      node = this.#child(node, tokens, pages.length * this.#pageTokens);
+      if (node === undefined) break;
+      node.usedAt = ++this.#clock;
+      this.#pool.retain(node.page);
+      pages.push(node.page);
     }
     return pages;
   }
 
-  /** Remembers that pages[i] holds tokens [i * pageTokens, (i + 1) * pageTokens), for the first `nPages` pages. */
-  put(tokens: ArrayLike<number>, pages: readonly number[], nPages: number): void {
-    let node = this.#root;
+  /**
+   * Remembers that pages[i] holds tokens [i * pageTokens, (i + 1) * pageTokens), for the first `nPages` pages. Where
+   * the index has these tokens in another page, `pages` gets that one: equal prefixes are held once.
+   */
+  put(salt: string, tokens: ArrayLike<number>, pages: number[], nPages: number): void {
+    if (nPages === 0) return;
+    let node = this.#roots.get(salt);
+    if (node === undefined) this.#roots.set(salt, node = emptyNode(undefined, salt, new Int32Array(0), 0));
     for (let i = 0; i < nPages; i++) {
       const first = i * this.#pageTokens;
       let next = this.#child(node, tokens, first);
       if (next === undefined) {
-        next = this.#insert(
-          node,
-          Int32Array.from({ length: this.#pageTokens }, (_, k) => tokens[first + k]!),
-          pages[i]!,
-        );
+        const own = Int32Array.from({ length: this.#pageTokens }, (_, k) => tokens[first + k]!);
+        next = this.#insert(node, own, pages[i]!);
+      } else if (next.page !== pages[i]) {
+        this.#pool.retain(next.page);
+        this.#pool.release(pages[i]!);
+        pages[i] = next.page;
       }
       next.usedAt = ++this.#clock;
       node = next;
@@ -80,31 +85,50 @@ export class PrefixIndex {
 
   /** Gives up the least recently used page that nothing else holds; false when there is none. */
   evict(): boolean {
-    let oldest: Node | undefined;
-    for (const node of this.#nodes) {
-      const evictable = node.nChildren === 0 && this.#pool.holders(node.page) === 1;
-      if (evictable && (oldest === undefined || node.usedAt < oldest.usedAt)) oldest = node;
+    for (let refilled = false;;) {
+      const oldest = this.#oldest.pop();
+      if (oldest === undefined) {
+        if (refilled || this.#pool.idle === 0) return false;
+        refilled = true;
+        this.#findOldest();
+        continue;
+      }
+      const { node, usedAt } = oldest;
+      if (node.usedAt !== usedAt || !this.#isEvictable(node)) continue;
+      this.#remove(node);
+      // A run of pages goes from its end: the page before is not younger than this one was.
+      const { parent } = node;
+      if (parent?.parent !== undefined && this.#isEvictable(parent)) {
+        this.#oldest.push({ node: parent, usedAt: parent.usedAt });
+      }
+      return true;
     }
-    if (oldest === undefined) return false;
-    this.#remove(oldest);
-    return true;
+  }
+
+  #isEvictable(node: Node): boolean {
+    return node.nChildren === 0 && this.#nodes.has(node) && this.#pool.isIdle(node.page);
+  }
+
+  #findOldest(): void {
+    const leaves = [...this.#nodes].filter((node) => this.#isEvictable(node));
+    this.#oldest = leaves.sort((a, b) => b.usedAt - a.usedAt).map((node) => ({ node, usedAt: node.usedAt }));
   }
 
   #child(node: Node, tokens: ArrayLike<number>, first: number): Node | undefined {
-    if (first + this.#pageTokens > tokens.length) return undefined;
+    if (node.nChildren === 0 || first + this.#pageTokens > tokens.length) return undefined;
     const same = node.children.get(hashOf(tokens, first, this.#pageTokens));
     return same?.find((child) => child.tokens.every((token, k) => token === tokens[first + k]));
   }
 
   #insert(parent: Node, tokens: Int32Array, page: number): Node {
-    const node: Node = { parent, tokens, page, children: new Map(), nChildren: 0, usedAt: 0 };
+    const node = emptyNode(parent, parent.salt, tokens, page);
     const hash = hashOf(tokens, 0, tokens.length);
     const bucket = parent.children.get(hash);
     if (bucket === undefined) parent.children.set(hash, [node]);
     else bucket.push(node);
     parent.nChildren++;
     this.#nodes.add(node);
-    this.#pool.retain(page);
+    this.#pool.keep(page);
     return node;
   }
 
@@ -116,6 +140,7 @@ export class PrefixIndex {
     else parent.children.set(hash, bucket);
     parent.nChildren--;
     this.#nodes.delete(node);
-    this.#pool.release(node.page);
+    this.#pool.drop(node.page);
+    if (parent.parent === undefined && parent.nChildren === 0) this.#roots.delete(parent.salt);
   }
 }

@@ -32,9 +32,11 @@ export interface Placement {
   device: "auto" | "cpu" | "ref" | "cuda";
   /** CUDA ordinal. */
   deviceIndex: number;
-  /** 0 = min(the model's, 4096). */
-  contextSize: number;
+  /** 0 = min(the model's, 4096); "auto" = what fits. */
+  contextSize: number | "auto";
   maxSequences: number;
+  /** Tokens that the KV cache holds; 0 = as many as all sequences can have, within half of the free memory. */
+  kvTokens: number;
   /** 0 = what C finds. */
   threads: number;
   /** Undefined = the backend's default. */
@@ -62,6 +64,8 @@ export interface GenerationRequest {
   logprobs: boolean;
   /** What may be generated; undefined = anything. */
   grammar: WireGrammar | undefined;
+  /** Control tokens that are shown as their texts: marks of an answer that is split. */
+  shown?: readonly number[];
   /** Prefixes are shared among requests of one salt. */
   salt: string;
   /** Fails with `BUSY` when it got no place after so long; 0 = waits. */
@@ -86,6 +90,8 @@ export interface OpenedModel {
   plan: PlanFacts;
   /** Sampling settings of the model file. */
   sampling: SamplingOptions;
+  /** Counters, see stats.ts. */
+  stats: SharedArrayBuffer;
   /** The library's file. */
   libraryPath: string;
 }
@@ -93,6 +99,8 @@ export interface OpenedModel {
 /** A plan as native calls need it. */
 export interface PlanFacts {
   bytes: Uint8Array;
+  /** `weightNames[id - 1]`: tensor names. */
+  weightNames: readonly string[];
   /** Id of the logits value. */
   logits: number;
   /** Cache groups it uses. */

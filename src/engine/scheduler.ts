@@ -1,23 +1,17 @@
 /**
- * Which sequences and tokens make the next step. Pure: no clock, no native call, no message. The loop asks for a step,
- * submits it, and says how it went; it may ask for the next one before that (one step ahead of the host).
+ * Which sequences and tokens make the next step. Pure: its clock is an argument, no native call, no message. The loop
+ * asks for a step, submits it, and says how it went; it may ask for the next one before that (one step ahead).
  *
- * A step holds one token of every sequence that decodes, and with what is left of its token budget chunks of prompts in
- * order of arrival. Every running sequence can have pages for the whole context, so a step never lacks memory.
+ * A step holds one token of every sequence that decodes, oldest first, and with what is left of its token budget chunks
+ * of prompts (chunk_size.ts). A sequence gets a place when there are pages for all its known tokens. Decoding takes
+ * pages as it grows; when there are none, the youngest loses its place and its pages and is computed again later: the
+ * oldest that has a place always goes on.
  */
 import { type BatchOut, type BatchSeq, LAST_SAMPLE, OUT_MODES } from "./batch.ts";
-import { PagePool } from "./pages.ts";
-import { PrefixIndex } from "./prefix_index.ts";
-import { Sequence, type SequenceRequest } from "./sequence.ts";
-
-/** A cache group as the scheduler sees it. */
-export interface SchedulerGroup {
-  pageTokens: number;
-  /** With the null page. */
-  nPages: number;
-  /** 0 = all tokens. */
-  window: number;
-}
+import { shareChunk } from "./chunk_size.ts";
+import { PageTables, type SchedulerGroup } from "./page_tables.ts";
+import { type Lead, Sequence, type SequenceRequest } from "./sequence.ts";
+import { Waiting } from "./waiting.ts";
 
 /** Sizes of the cache and of a step. */
 export interface SchedulerOptions {
@@ -41,26 +35,32 @@ export interface PlannedStep {
   outs: BatchOut[];
   entries: StepEntry[];
   nTokens: number;
+  /** Outs that have a mask: their `mask` is 1 ... nMasks. */
+  nMasks: number;
+}
+
+/** What a scheduler has counted since it began. */
+export interface SchedulerCounts {
+  /** Sequences that lost their place: for their pages, or because their reader stopped. */
+  nPreemptions: number;
+  /** Prompt tokens looked up in the prefix index, and of those the ones found. */
+  nLookedUp: number;
+  nFound: number;
 }
 
 /** The scheduler of one model. */
 export class Scheduler {
-  readonly #options: SchedulerOptions;
-  readonly #pools: PagePool[];
-  readonly #index: PrefixIndex | undefined;
+  readonly pages: PageTables;
+  readonly counts: SchedulerCounts = { nPreemptions: 0, nLookedUp: 0, nFound: 0 };
   readonly #freeSlots: number[];
+  /** Oldest first. */
   readonly #running: Sequence[] = [];
-  readonly #waiting: Sequence[] = [];
+  readonly #waiting = new Waiting();
+  #nAdded = 0;
 
-  constructor(options: SchedulerOptions) {
-    this.#options = options;
-    this.#pools = options.groups.map((group) => new PagePool(group.nPages));
-    // Windows free pages, and several groups would have to agree: prefixes are kept for one full group only.
-    const [group] = options.groups;
-    if (options.groups.length === 1 && group!.window === 0) {
-      this.#index = new PrefixIndex(this.#pools[0]!, group!.pageTokens);
-    }
-    this.#freeSlots = Array.from({ length: options.maxSequences }, (_, i) => options.maxSequences - 1 - i);
+  constructor({ maxSequences, groups }: SchedulerOptions) {
+    this.pages = new PageTables(groups);
+    this.#freeSlots = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }
 
   /** Sequences waiting for a place. */
@@ -68,16 +68,31 @@ export class Scheduler {
     return this.#waiting.length;
   }
 
+  /** Sequences that have one. */
+  get nRunning(): number {
+    return this.#running.length;
+  }
+
   /** Every sequence that has not ended. */
   get sequences(): Sequence[] {
     return [...this.#running, ...this.#waiting];
   }
 
-  /** Takes a new sequence in; it waits for a place. */
-  add(request: SequenceRequest): Sequence {
-    const sequence = new Sequence(request);
-    this.#waiting.push(sequence);
+  /**
+   * Takes a new sequence in; it waits for a place. `request.tokens` and the tokens to come must fit
+   * `pages.lengthMax`. `now`: milliseconds of a clock that never goes back.
+   */
+  add(request: SequenceRequest, now: number): Sequence {
+    const sequence = new Sequence(request, this.#nAdded++, now);
+    this.#waiting.add(sequence);
     return sequence;
+  }
+
+  /** Ends those that waited too long for their first place; the caller says so. */
+  expire(now: number): Sequence[] {
+    const late = this.#waiting.expired(now);
+    for (const sequence of late) sequence.state = "ended";
+    return late;
   }
 
   /**
@@ -86,19 +101,20 @@ export class Scheduler {
    */
   next(nTokensMax: number, nPromptMax: number, started: Sequence[]): PlannedStep | undefined {
     this.#admit(started);
-    const step: PlannedStep = { seqs: [], outs: [], entries: [], nTokens: 0 };
-    for (const sequence of this.#running) {
-      const decodes = sequence.nKnownLeft === 0 ? sequence.nPending > 0 : sequence.nKnownLeft === 1;
-      if (decodes && sequence.maySample && step.nTokens < nTokensMax) this.#take(step, sequence, 1);
+    for (const sequence of this.#running) if (sequence.lead !== undefined) this.#follow(sequence, sequence.lead);
+    const step: PlannedStep = { seqs: [], outs: [], entries: [], nTokens: 0, nMasks: 0 };
+    // Oldest first: who loses its pages on the way is not in the step yet.
+    for (const sequence of this.#running.filter(({ isDecoding }) => isDecoding)) {
+      if (step.nTokens >= nTokensMax) break;
+      if (sequence.state !== "running") continue;
+      if (this.#makeRoom(sequence, sequence.nPast + 1)) this.#take(step, sequence, 1);
     }
-    let nPrompt = Math.min(nPromptMax, nTokensMax - step.nTokens);
-    for (const sequence of this.#running) {
-      if (sequence.nKnownLeft <= 1 || nPrompt <= 0) continue;
-      const n = Math.min(sequence.nKnownLeft, nPrompt);
-      if (n === sequence.nKnownLeft && !sequence.maySample) continue;
-      this.#take(step, sequence, n);
-      nPrompt -= n;
-    }
+    const prompts = this.#running.filter((sequence) => sequence.isPrefilling && sequence.lead === undefined);
+    const chunks = shareChunk(
+      prompts.map(({ nKnownLeft }) => nKnownLeft),
+      Math.min(nPromptMax, nTokensMax - step.nTokens),
+    );
+    for (const [i, sequence] of prompts.entries()) if (chunks[i]! > 0) this.#take(step, sequence, chunks[i]!);
     return step.nTokens === 0 ? undefined : step;
   }
 
@@ -107,7 +123,7 @@ export class Scheduler {
     for (const { sequence, epoch, nPastAfter, out } of step.entries) {
       if (sequence.epoch !== epoch || sequence.state !== "running") continue;
       sequence.nDone = nPastAfter;
-      if (nPastAfter === sequence.nPrompt) this.#remember(sequence);
+      if (nPastAfter === sequence.nPrompt) this.pages.remember(sequence);
       if (out < 0) continue;
       sequence.nPending--;
       accept(sequence, out);
@@ -126,76 +142,103 @@ export class Scheduler {
 
   /** Ends a sequence; its place and pages are free for the next step, its full pages stay findable. */
   end(sequence: Sequence): void {
-    if (sequence.state === "running") this.#release(sequence);
-    const at = this.#waiting.indexOf(sequence);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    if (sequence.state === "running") this.#leave(sequence);
+    else this.#waiting.remove(sequence);
     sequence.state = "ended";
   }
 
   #admit(started: Sequence[]): void {
-    for (const sequence of this.#waiting.filter((one) => one.credit > 0)) {
-      if (this.#freeSlots.length === 0 && !this.#preemptParked()) return;
-      this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
-      this.#place(sequence);
-      started.push(sequence);
+    for (;;) {
+      const sequence = this.#waiting.take((one) => this.#place(one));
+      if (sequence !== undefined) started.push(sequence);
+      // A reader that does not keep up gives its place to one that waits; it goes on later from its tokens.
+      else if (!this.#waiting.hasReader || !this.#preempt(this.#running.findLast(({ isParked }) => isParked))) return;
     }
   }
 
-  #place(sequence: Sequence): void {
+  #place(sequence: Sequence): boolean {
+    if (this.#freeSlots.length === 0) return false;
+    // Each that runs may need a page soon: who comes in must not be the first to go.
+    const spare = this.#running.filter((one) => this.pages.mayGrow(one)).length;
+    const nFound = this.pages.start(sequence, spare);
+    if (nFound < 0) return false;
+    if (sequence.nPlaced === 0) this.counts.nLookedUp += sequence.nPrompt;
     sequence.slot = this.#freeSlots.pop()!;
-    sequence.pages = this.#options.groups.map(() => []);
-    sequence.nPast = 0;
-    if (this.#index !== undefined) {
-      const { pageTokens } = this.#options.groups[0]!;
-      // The last token is always computed: its logits are wanted.
-      const pages = this.#index.take(sequence.tokens, Math.floor((sequence.tokens.length - 1) / pageTokens));
-      sequence.pages[0] = pages;
-      sequence.nPast = pages.length * pageTokens;
-    }
-    if (sequence.epoch === 0) sequence.nCached = sequence.nPast;
-    sequence.nDone = sequence.nPast;
+    sequence.nPast = sequence.nDone = nFound;
     sequence.nPending = 0;
+    sequence.nPlaced++;
+    this.#found(sequence, nFound);
     sequence.epoch++;
     sequence.state = "running";
-    this.#running.push(sequence);
-  }
-
-  /** A reader that does not keep up gives its place to one that waits; it goes on later from its tokens. */
-  #preemptParked(): boolean {
-    const parked = this.#running.find((sequence) => sequence.isParked);
-    if (parked === undefined) return false;
-    this.#release(parked);
-    parked.state = "waiting";
-    this.#waiting.push(parked);
+    let at = this.#running.length;
+    while (at > 0 && this.#running[at - 1]!.age > sequence.age) at--;
+    this.#running.splice(at, 0, sequence);
+    this.#findLead(sequence);
     return true;
   }
 
-  #release(sequence: Sequence): void {
-    this.#remember(sequence);
-    for (const [g, pages] of sequence.pages.entries()) for (const page of pages) this.#pools[g]!.release(page);
-    sequence.pages = [];
+  /** An older one that computes the same beginning: it is computed once, and the younger one waits for it. */
+  #findLead(sequence: Sequence): void {
+    sequence.lead = undefined;
+    for (const leader of this.#running) {
+      if (leader.age >= sequence.age) return;
+      if (!leader.isPrefilling) continue;
+      const nTokens = this.pages.alike(leader, sequence);
+      if (nTokens <= Math.max(sequence.nDone, sequence.lead?.nTokens ?? 0)) continue;
+      sequence.lead = { leader, nPlaced: leader.nPlaced, nTokens };
+    }
+  }
+
+  /** When the one that computes a sequence's beginning has done so, or has left, the sequence goes on from there. */
+  #follow(sequence: Sequence, { leader, nPlaced, nTokens }: Lead): void {
+    const isThere = leader.state === "running" && leader.nPlaced === nPlaced;
+    if (isThere && leader.nDone < nTokens && leader.credit > 0) return;
+    sequence.lead = undefined;
+    if (isThere) this.pages.remember(leader);
+    const nThere = this.pages.catchUp(sequence);
+    this.#found(sequence, nThere - sequence.nDone);
+    sequence.nPast = sequence.nDone = nThere;
+  }
+
+  #found(sequence: Sequence, nTokens: number): void {
+    if (sequence.nPlaced > 1) return;
+    sequence.nCached += nTokens;
+    this.counts.nFound += nTokens;
+  }
+
+  /** Pages for a sequence's next token. False when it was itself the one to lose its place. */
+  #makeRoom(sequence: Sequence, length: number): boolean {
+    while (!this.pages.grow(sequence, length)) {
+      const victim = this.#running.findLast(({ isParked }) => isParked) ?? this.#running.at(-1);
+      this.#preempt(victim);
+      if (victim === sequence) return false;
+    }
+    return true;
+  }
+
+  #preempt(victim: Sequence | undefined): boolean {
+    if (victim === undefined) return false;
+    this.counts.nPreemptions++;
+    this.#leave(victim);
+    victim.state = "waiting";
+    this.#waiting.add(victim);
+    return true;
+  }
+
+  #leave(sequence: Sequence): void {
+    this.pages.end(sequence);
     this.#freeSlots.push(sequence.slot);
     sequence.slot = -1;
     this.#running.splice(this.#running.indexOf(sequence), 1);
   }
 
-  #remember(sequence: Sequence): void {
-    if (this.#index === undefined) return;
-    const nPages = Math.floor(Math.min(sequence.nDone, sequence.tokens.length) / this.#options.groups[0]!.pageTokens);
-    this.#index.put(sequence.tokens, sequence.pages[0]!, nPages);
-  }
-
-  /** Adds n tokens of a sequence to the step. */
+  /** Adds n tokens of a sequence, for which it has pages, to the step. */
   #take(step: PlannedStep, sequence: Sequence, n: number): void {
     const { nPast } = sequence;
-    const known = sequence.nKnownLeft > 0;
     const nPastAfter = nPast + n;
-    const tokens = known ? sequence.tokens.slice(nPast, nPastAfter) : [LAST_SAMPLE];
-    this.#growPages(sequence, nPastAfter);
-    const { groups } = this.#options;
-    // A table may be longer than this step needs: a step that was undone had grown it.
-    const pages = sequence.pages.map((table, g) => table.slice(0, Math.ceil(nPastAfter / groups[g]!.pageTokens)));
-    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages });
+    const tokens = sequence.nKnownLeft > 0 ? sequence.tokens.slice(nPast, nPastAfter) : [LAST_SAMPLE];
+    this.pages.trim(sequence);
+    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages: this.pages.upTo(sequence, nPastAfter) });
     step.nTokens += n;
     sequence.nPast = nPastAfter;
     const isLast = nPastAfter >= sequence.tokens.length;
@@ -209,29 +252,10 @@ export class Scheduler {
         sampling,
         penaltyFrom,
         drawPosition: nPastAfter,
+        mask: sequence.constrained ? ++step.nMasks : 0,
       });
       sequence.nPending++;
     }
     step.entries.push({ sequence, epoch: sequence.epoch, nPastAfter, out });
-  }
-
-  /** Pages for positions below `length`; pages that a window has passed are given back. */
-  #growPages(sequence: Sequence, length: number): void {
-    for (const [g, group] of this.#options.groups.entries()) {
-      const table = sequence.pages[g]!;
-      while (table.length * group.pageTokens < length) table.push(this.#allocate(g));
-      if (group.window === 0) continue;
-      const firstSeen = sequence.nPast - group.window + 1;
-      for (let i = 0; (i + 1) * group.pageTokens <= firstSeen; i++) {
-        this.#pools[g]!.release(table[i]!);
-        table[i] = 0;
-      }
-    }
-  }
-
-  #allocate(group: number): number {
-    const pool = this.#pools[group]!;
-    while (pool.free === 0 && this.#index?.evict()) { /* until a page is free */ }
-    return pool.allocate();
   }
 }

@@ -13,6 +13,19 @@ export interface SequenceRequest {
   readonly maxTokens: number;
   /** Tokens that may be sampled before its reader asks for more. */
   readonly credit: number;
+  /** Its samples wait for masks. */
+  readonly constrained: boolean;
+  /** Pages are shared with sequences of the same salt only. */
+  readonly salt: string;
+  /** Milliseconds it waits for its first place; 0 = as long as it takes. */
+  readonly queueTimeoutMs: number;
+}
+
+/** Who computes the beginning that a younger sequence shares, in which of its placements, and how many tokens of it. */
+export interface Lead {
+  leader: Sequence;
+  nPlaced: number;
+  nTokens: number;
 }
 
 /** Where a sequence is. Waiting ones have no slot and no pages. */
@@ -23,6 +36,12 @@ export class Sequence {
   readonly id: number;
   readonly sampling: OutSampling;
   readonly penaltyWindow: number;
+  readonly constrained: boolean;
+  readonly salt: string;
+  /** Order of arrival. */
+  readonly age: number;
+  /** When its time to wait is over. */
+  readonly deadline: number;
   readonly nPrompt: number;
   /** Length at which it ends by itself. */
   readonly lengthMax: number;
@@ -33,20 +52,32 @@ export class Sequence {
   slot = -1;
   /** Page table of each cache group; 0 = freed because the window has passed. */
   pages: number[][] = [];
-  /** Prompt tokens found in the cache when it started first. */
+  /** Of each group: leading entries of its table that were freed. */
+  nTrimmed: number[] = [];
+  /** Younger sequences that got a place while it waits. */
+  nPassed = 0;
+  lead: Lead | undefined;
+  /** Prompt tokens that were found in the cache, or computed for another, since it started first. */
   nCached = 0;
   /** Tokens whose keys and values are submitted, and of those the ones of finished steps. */
   nPast = 0;
   nDone = 0;
   /** Samples submitted whose token is not known yet. */
   nPending = 0;
-  /** Counts placements: a step of an earlier one is none of its business. */
+  /** Times it got a place. */
+  nPlaced = 0;
+  /** Counts placements and lost steps: a step planned before one is none of its business. */
   epoch = 0;
 
-  constructor(request: SequenceRequest) {
+  /** `now`: milliseconds of the caller's clock. */
+  constructor(request: SequenceRequest, age: number, now: number) {
     this.id = request.id;
     this.sampling = request.sampling;
     this.penaltyWindow = request.penaltyWindow;
+    this.constrained = request.constrained;
+    this.salt = request.salt;
+    this.age = age;
+    this.deadline = request.queueTimeoutMs === 0 ? Infinity : now + request.queueTimeoutMs;
     this.tokens = Array.from(request.tokens);
     this.nPrompt = this.tokens.length;
     this.lengthMax = this.nPrompt + request.maxTokens;
@@ -66,6 +97,16 @@ export class Sequence {
   /** Known tokens that are not submitted yet. */
   get nKnownLeft(): number {
     return this.tokens.length - this.nPast;
+  }
+
+  /** Its next step is one token. */
+  get isDecoding(): boolean {
+    return this.maySample && (this.nKnownLeft === 0 ? this.nPending > 0 : this.nKnownLeft === 1);
+  }
+
+  /** Its next step is a run of known tokens. */
+  get isPrefilling(): boolean {
+    return this.maySample && this.nKnownLeft > 1;
   }
 
   /** Nothing in flight, and its reader does not ask for more. */

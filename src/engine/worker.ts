@@ -1,12 +1,14 @@
 /** The engine Worker: opens one model and runs its token loop. Every failure is posted; nothing is thrown. */
 import { isMainThread, type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { errorToWire, RealizarError } from "../errors.ts";
+import { createConstraint } from "../grammar/constraint.ts";
 import { Detokenizer } from "../text/detokenize.ts";
 import { EngineLoop } from "./loop.ts";
 import { estimateModel, openModel } from "./open_model.ts";
 import { prepareModel } from "./prepare.ts";
 import type { FromEngine, Placement, ToEngine, WireSource } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
+import { createStats } from "./stats.ts";
 
 /** Serves the main thread at the other end of `port` until it says close. */
 class EngineWorker {
@@ -65,17 +67,22 @@ class EngineWorker {
     const { library, handles, runner, info, facts } = model;
     this.#close = () => void library.native.rz_engine_close(handles.engine);
     const { vocab, sampling } = prepared;
+    const stats = createStats();
     this.#loop = new EngineLoop({
       runner,
       scheduler: new Scheduler({ maxSequences: info.maxSequences, groups: model.groups }),
       contextSize: info.contextSize,
       maxStepTokens: model.maxStepTokens,
+      vocabSize: info.vocabSize,
       isEog: (token) => vocab.isEog(token),
-      pieces: () => new Detokenizer(vocab, { continues: true }),
+      constrain: (grammar) => createConstraint(grammar, vocab.tables),
+      pieces: ({ shown }) => new Detokenizer(vocab, { continues: true, shown }),
       post: (message) => this.#post(message),
       poll: () => receiveMessageOnPort(this.#port)?.message as ToEngine | undefined,
+      now: () => performance.now(),
+      stats: new Float64Array(stats),
     });
-    this.#post({ type: "opened", model: { info, handles, plan: facts, sampling, libraryPath: library.path } });
+    this.#post({ type: "opened", model: { info, handles, plan: facts, sampling, stats, libraryPath: library.path } });
   }
 
   #end(): void {

@@ -101,9 +101,12 @@ export function jsonResponse(data: unknown, init: { status?: number; headers?: H
   return new Response(JSON.stringify(data), { ...init, headers });
 }
 
-/** The answer to a failure. Clients that retry by themselves are told when that is of no use. */
-export function errorResponse(error: ApiError): Response {
+/**
+ * The answer to a failure, with another body than OpenAI's where an API has its own. Clients that retry by themselves
+ * are told when that is of no use: what is wrong with the request stays wrong.
+ */
+export function errorResponse(error: ApiError, body: unknown = error.body()): Response {
   const headers = new Headers(error.headers);
-  if (error.status < 500) headers.set("x-should-retry", "false");
-  return jsonResponse(error.body(), { status: error.status, headers });
+  if (error.status < 500 && error.status !== 408) headers.set("x-should-retry", "false");
+  return jsonResponse(body, { status: error.status, headers });
 }

@@ -1,14 +1,19 @@
 /** The server as a function from requests to responses: no socket, no port, no signal. */
-import { checkHost, KeyCheck } from "./access.ts";
+import { anthropicFailure } from "./anthropic/errors.ts";
+import { ANTHROPIC_ROUTES } from "./anthropic/routes.ts";
+import { checkHost, Cors, KeyCheck } from "./access.ts";
 import { readJson } from "./body.ts";
 import { ApiError, errorResponse, isFailure, toApiError } from "./errors.ts";
 import { HEALTH_ROUTES } from "./health.ts";
 import { checkLimits, type Limits } from "./limits.ts";
-import { METRIC } from "./metrics.ts";
+import { METRIC } from "./metric_names.ts";
+import { OLLAMA_ROUTES } from "./ollama/routes.ts";
 import { chatCompletions } from "./openai/chat.ts";
 import { completions } from "./openai/completions.ts";
 import { listModels, oneModel } from "./openai/models.ts";
 import { detokenize, tokenize } from "./openai/tokens.ts";
+import { PAGE_ROUTES } from "./page/mod.ts";
+import { createResponse } from "./responses/mod.ts";
 import type { Route } from "./route.ts";
 import { type ServedModel, type ServerStatus, Service } from "./service.ts";
 
@@ -20,6 +25,8 @@ export interface HandlerOptions {
   apiKeys?: readonly string[] | undefined;
   /** Hosts of the `Host` and `Origin` headers; default any. Without port; IPv6 in brackets. */
   allowedHosts?: readonly string[] | undefined;
+  /** Origins of pages that may ask and read answers, such as `https://app.example`; `*` is all. Default none. */
+  corsOrigins?: readonly string[] | undefined;
   /** Limits other than the defaults. */
   limits?: Partial<Limits> | undefined;
   /** Where the server stands, changed by its owner; default always ready. */
@@ -58,21 +65,37 @@ const CUT_MS = 5000;
 const ROUTES: readonly Route[] = [
   { method: "POST", path: "/v1/chat/completions", answer: chatCompletions },
   { method: "POST", path: "/v1/completions", answer: completions },
+  { method: "POST", path: "/v1/responses", answer: createResponse },
   { method: "GET", path: "/v1/models", answer: listModels },
   { method: "GET", path: "/v1/models/", answer: oneModel },
   { method: "POST", path: "/tokenize", answer: tokenize },
   { method: "POST", path: "/detokenize", answer: detokenize },
+  ...ANTHROPIC_ROUTES,
+  ...OLLAMA_ROUTES,
   ...HEALTH_ROUTES,
+  ...PAGE_ROUTES,
 ];
 
-function methodsOf({ method }: Route): string[] {
-  return method === "GET" ? ["GET", "HEAD"] : ["POST"];
+function checkMethod(method: string, route: Route): void {
+  const allowed = route.method === "GET" ? ["GET", "HEAD"] : [route.method];
+  if (route.method === "ANY" || allowed.includes(method)) return;
+  const message = `${route.path} takes ${route.method}`;
+  const headers = { allow: allowed.join(", ") };
+  throw new ApiError(405, "invalid_request_error", "method_not_allowed", message, { headers });
+}
+
+/** The body of a failure: in the shape of the route's API, or of the one whose client asks. */
+function failureBody(error: ApiError, { headers }: Request, route: Route | undefined, id: string): unknown {
+  const isAnthropic = headers.has("anthropic-version");
+  return (route?.failure ?? (isAnthropic ? anthropicFailure : undefined))?.(error, id);
 }
 
 /** The route of a path; undefined for none. */
 function routeOf(path: string): Route | undefined {
   const matches = (route: Route): boolean =>
-    route.path.endsWith("/") ? path.startsWith(route.path) && path !== route.path : path === route.path;
+    route.path.endsWith("/") && route.path !== "/"
+      ? path.startsWith(route.path) && path !== route.path
+      : path === route.path;
   return ROUTES.find(matches);
 }
 
@@ -106,20 +129,24 @@ export function createHandler(options: HandlerOptions): Handler {
   const status = options.status ?? { state: "ready", loadedBytes: 0, totalBytes: 0 };
   const service = new Service(options.models, checkLimits(options.limits), status, options.onError);
   const keys = new KeyCheck(options.apiKeys ?? []);
+  const cors = new Cors(options.corsOrigins ?? []);
 
-  const answer = async (request: Request, route: Route | undefined, startedAt: number): Promise<Response> => {
+  const answer = async (
+    request: Request,
+    route: Route | undefined,
+    id: string,
+    startedAt: number,
+  ): Promise<Response> => {
     checkHeaderBytes(request.headers, service.limits.headerBytes);
-    checkHost(request, options.allowedHosts);
+    checkHost(request, options.allowedHosts, cors);
+    const preflight = cors.preflight(request);
+    if (preflight !== undefined) return preflight;
     if (route?.open !== true) keys.check(request.headers);
     if (route === undefined) throw notFound();
-    if (!methodsOf(route).includes(request.method)) {
-      const message = `${route.path} takes ${route.method}`;
-      const headers = { allow: methodsOf(route).join(", ") };
-      throw new ApiError(405, "invalid_request_error", "method_not_allowed", message, { headers });
-    }
+    checkMethod(request.method, route);
     const rest = restOf(route, new URL(request.url).pathname);
     const body = route.method === "POST" ? await readJson(request, service.limits) : undefined;
-    return await route.answer({ service, request, body, rest, startedAt });
+    return await route.answer({ service, request, id, body, rest, startedAt });
   };
 
   const handle = async (request: Request): Promise<Response> => {
@@ -131,12 +158,15 @@ export function createHandler(options: HandlerOptions): Handler {
       // A runtime may hand on what a client wrote into its Host header, and that need not be a URL.
       if (!URL.canParse(request.url)) throw new ApiError(400, "invalid_request_error", "invalid_url", "no valid URL");
       route = routeOf(new URL(request.url).pathname);
-      response = await answer(request, route, startedAt);
+      response = await answer(request, route, id, startedAt);
     } catch (error) {
       if (isFailure(error)) service.report(error);
-      response = errorResponse(toApiError(error));
+      const told = toApiError(error);
+      service.metrics.add(METRIC.errors, { code: told.code });
+      response = errorResponse(told, failureBody(told, request, route, id));
     }
-    response.headers.set("x-request-id", id);
+    cors.mark(request, response.headers);
+    for (const name of ["x-request-id", "request-id"]) response.headers.set(name, id);
     response.headers.set("x-content-type-options", "nosniff");
     service.metrics.add(METRIC.http, { route: route?.path ?? "none", status: String(response.status) });
     options.onAnswer?.({

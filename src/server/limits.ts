@@ -15,6 +15,10 @@ export interface Limits {
   choices: number;
   /** Requests in the server at once beyond `maxSequences` of the model; default 4 x `maxSequences`. */
   queuedRequests: number | undefined;
+  /** Prompt tokens of all waiting generations together; default as many contexts as requests may wait. */
+  queuedTokens: number | undefined;
+  /** Who got no place in the engine after so long is answered 503; default: waits. Up to 2^31 - 1 ms. */
+  queueTimeoutMs: number | undefined;
   /** A body that brings no byte for so long is cut; default 10 s. */
   bodyStallMs: number;
   /** Silence of an event stream until a comment is sent; default 5 s. */
@@ -28,19 +32,27 @@ const DEFAULTS: Limits = {
   promptBytes: 4 * 2 ** 20,
   choices: 128,
   queuedRequests: undefined,
+  queuedTokens: undefined,
+  queueTimeoutMs: undefined,
   bodyStallMs: 10_000,
   pingMs: 5_000,
 };
 
-/** Limits with the defaults filled in; throws `ARG` for what is no whole number above 0 (queue: 0 is allowed). */
+/** Limits that may be 0: nobody waits then. */
+const FROM_ZERO: readonly (keyof Limits)[] = ["queuedRequests", "queuedTokens"];
+/** What a timer can hold; beyond it one fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** Limits with the defaults filled in; throws `ARG` for what is no whole number above 0 (queues: 0 is allowed). */
 export function checkLimits(given: Partial<Limits> = {}): Limits {
   const limits = { ...DEFAULTS };
   for (const name of Object.keys(DEFAULTS) as (keyof Limits)[]) {
     const value = given[name];
     if (value === undefined) continue;
-    const min = name === "queuedRequests" ? 0 : 1;
-    if (!Number.isSafeInteger(value) || value < min) {
-      throw new RealizarError("ARG", `limits.${name}: got ${value}, expected a whole number from ${min}`);
+    const min = FROM_ZERO.includes(name) ? 0 : 1;
+    const max = name.endsWith("Ms") ? TIMER_MS_MAX : Number.MAX_SAFE_INTEGER;
+    if (!Number.isInteger(value) || value < min || value > max) {
+      throw new RealizarError("ARG", `limits.${name}: got ${value}, expected a whole number from ${min} to ${max}`);
     }
     limits[name] = value;
   }

@@ -1,136 +1,151 @@
-/** Counters and histograms of a server, and their Prometheus text. Every number was measured by the handler itself. */
-
-/** Upper bounds of the histograms' buckets, in seconds. */
-const BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+/** Counters, gauges and histograms, and their Prometheus text. */
 
 /** Labels of one series. */
 export type Labels = Readonly<Record<string, string>>;
 
-interface Histogram {
-  /** Observations at most as large as each bound, not cumulated. */
-  counts: number[];
-  sum: number;
-  n: number;
-}
-
-interface Series<T> {
-  labels: Labels;
-  value: T;
-}
-
-/** A family of metrics: one name, one meaning. */
-interface Family {
-  name: string;
-  help: string;
+/** What a family of metrics is. */
+export interface FamilySource {
+  /** How Prometheus reads it. */
   type: "counter" | "gauge" | "histogram";
-  counters: Map<string, Series<number>>;
-  histograms: Map<string, Series<Histogram>>;
+  /** Its name, unit included. */
+  name: string;
+  /** What it means, one line. */
+  help: string;
+  /** Upper bounds of a histogram's buckets, ascending. */
+  buckets?: readonly number[];
+}
+
+function escaped(value: string): string {
+  return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }
 
 function labelText(labels: Labels): string {
-  const escape = (value: string): string =>
-    value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
-  return Object.entries(labels).map(([name, value]) => `${name}="${escape(value)}"`).join(",");
+  return Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`).join(",");
 }
 
-function line(name: string, labels: Labels, value: number): string {
-  const text = labelText(labels);
-  return `${name}${text === "" ? "" : `{${text}}`} ${value}`;
+/** The part of a line before its value. */
+function head(name: string, labels: string): string {
+  return labels === "" ? `${name} ` : `${name}{${labels}} `;
 }
 
-function histogramLines(name: string, { labels, value }: Series<Histogram>): string[] {
-  const lines: string[] = [];
-  let below = 0;
-  for (const [i, bound] of BUCKETS_S.entries()) {
-    below += value.counts[i]!;
-    lines.push(line(`${name}_bucket`, { ...labels, le: String(bound) }, below));
+/** One number with its labels. */
+export class NumberSeries {
+  readonly #head: string;
+  /** As it is now. */
+  value = 0;
+
+  /** `labels` as they stand between the braces. */
+  constructor(name: string, labels: string) {
+    this.#head = head(name, labels);
   }
-  lines.push(line(`${name}_bucket`, { ...labels, le: "+Inf" }, value.n));
-  return [...lines, line(`${name}_sum`, labels, value.sum), line(`${name}_count`, labels, value.n)];
+
+  /** Its line of the text format. */
+  text(): string {
+    return `${this.#head}${this.value}\n`;
+  }
+}
+
+/** One histogram with its labels. */
+export class HistogramSeries {
+  readonly #bounds: readonly number[];
+  /** Observations in each bucket alone; what is above the last bound is in `#n` only. */
+  readonly #counts: Float64Array;
+  /** Beginnings of its lines: written at each scrape, made once. */
+  readonly #heads: readonly string[];
+  #sum = 0;
+  #n = 0;
+
+  /** `labels` as they stand between the braces. */
+  constructor(name: string, labels: string, bounds: readonly number[]) {
+    this.#bounds = bounds;
+    this.#counts = new Float64Array(bounds.length);
+    const comma = labels === "" ? "" : ",";
+    const buckets = [...bounds.map(String), "+Inf"].map((le) => head(`${name}_bucket`, `${labels}${comma}le="${le}"`));
+    this.#heads = [...buckets, head(`${name}_sum`, labels), head(`${name}_count`, labels)];
+  }
+
+  /** Takes a value in, `times` times. */
+  observe(value: number, times = 1): void {
+    let bucket = 0;
+    while (bucket < this.#bounds.length && value > this.#bounds[bucket]!) bucket++;
+    if (bucket < this.#bounds.length) this.#counts[bucket]! += times;
+    this.#sum += value * times;
+    this.#n += times;
+  }
+
+  /** Its lines of the text format. */
+  text(): string {
+    let text = "", below = 0;
+    for (let i = 0; i < this.#bounds.length; i++) {
+      below += this.#counts[i]!;
+      text += `${this.#heads[i]}${below}\n`;
+    }
+    const values = [this.#n, this.#sum, this.#n];
+    for (let i = 0; i < values.length; i++) text += `${this.#heads[this.#bounds.length + i]}${values[i]}\n`;
+    return text;
+  }
+}
+
+/** A family of metrics: one name, one meaning, a series for each set of labels. */
+interface Family {
+  source: FamilySource;
+  series: Map<string, NumberSeries | HistogramSeries>;
 }
 
 /** All metrics of one server. */
 export class Metrics {
   readonly #families = new Map<string, Family>();
 
-  /** Names a family; must come before its numbers. */
-  define(type: Family["type"], name: string, help: string): void {
-    this.#families.set(name, { name, help, type, counters: new Map(), histograms: new Map() });
+  /** Every family is named before its numbers come. */
+  constructor(families: Iterable<FamilySource>) {
+    for (const source of families) this.#families.set(source.name, { source, series: new Map() });
+  }
+
+  /** The series of a counter or gauge, made when it is asked for the first time. */
+  number(name: string, labels: Labels = {}): NumberSeries {
+    return this.#series(name, labels) as NumberSeries;
+  }
+
+  /** The same of a histogram: who observes often keeps it. */
+  histogram(name: string, labels: Labels = {}): HistogramSeries {
+    return this.#series(name, labels) as HistogramSeries;
   }
 
   /** Adds to a counter. */
   add(name: string, labels: Labels, n = 1): void {
-    const { counters } = this.#families.get(name)!;
-    const key = labelText(labels);
-    const series = counters.get(key);
-    if (series === undefined) counters.set(key, { labels, value: n });
-    else series.value += n;
+    this.number(name, labels).value += n;
   }
 
   /** Sets a gauge. */
   set(name: string, labels: Labels, value: number): void {
-    this.#families.get(name)!.counters.set(labelText(labels), { labels, value });
+    this.number(name, labels).value = value;
   }
 
-  /** Puts a time into a histogram. */
-  observe(name: string, labels: Labels, seconds: number): void {
-    const { histograms } = this.#families.get(name)!;
-    const key = labelText(labels);
-    let series = histograms.get(key);
-    if (series === undefined) {
-      series = { labels, value: { counts: BUCKETS_S.map(() => 0), sum: 0, n: 0 } };
-      histograms.set(key, series);
-    }
-    const bucket = BUCKETS_S.findIndex((bound) => seconds <= bound);
-    if (bucket >= 0) series.value.counts[bucket]!++;
-    series.value.sum += seconds;
-    series.value.n++;
+  /** Puts a value into a histogram. */
+  observe(name: string, labels: Labels, value: number): void {
+    this.histogram(name, labels).observe(value);
   }
 
-  /** The text format that Prometheus scrapes. */
+  /** The text format that Prometheus scrapes; families without numbers are left out. */
   text(): string {
-    const lines: string[] = [];
-    for (const { name, help, type, counters, histograms } of this.#families.values()) {
-      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-      for (const { labels, value } of counters.values()) lines.push(line(name, labels, value));
-      for (const series of histograms.values()) lines.push(...histogramLines(name, series));
+    let text = "";
+    for (const { source: { name, help, type }, series } of this.#families.values()) {
+      if (series.size === 0) continue;
+      text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+      for (const one of series.values()) text += one.text();
     }
-    return `${lines.join("\n")}\n`;
+    return text;
   }
-}
 
-/** Names of this server's metrics. Those that routers scrape carry vLLM's names. */
-export const METRIC = {
-  running: "vllm:num_requests_running",
-  waiting: "vllm:num_requests_waiting",
-  promptTokens: "vllm:prompt_tokens_total",
-  generationTokens: "vllm:generation_tokens_total",
-  prefixQueries: "vllm:prefix_cache_queries_total",
-  prefixHits: "vllm:prefix_cache_hits_total",
-  success: "vllm:request_success_total",
-  ttft: "vllm:time_to_first_token_seconds",
-  e2e: "vllm:e2e_request_latency_seconds",
-  queueTime: "vllm:request_queue_time_seconds",
-  http: "realizar:http_responses_total",
-} as const;
-
-/** The metrics of a server, defined and empty. */
-export function serverMetrics(): Metrics {
-  const metrics = new Metrics();
-  metrics.define("gauge", METRIC.running, "Generations that the engine has taken up.");
-  metrics.define("gauge", METRIC.waiting, "Generations waiting for a free place.");
-  metrics.define(
-    "counter",
-    METRIC.promptTokens,
-    "Prompt tokens, cached ones included, of generations that got to their first token.",
-  );
-  metrics.define("counter", METRIC.generationTokens, "Tokens made by ended generations.");
-  metrics.define("counter", METRIC.prefixQueries, "Prompt tokens looked up in the prefix cache.");
-  metrics.define("counter", METRIC.prefixHits, "Prompt tokens found in the prefix cache.");
-  metrics.define("counter", METRIC.success, "Ended generations by their finish reason.");
-  metrics.define("histogram", METRIC.ttft, "From a request's arrival to a generation's first token.");
-  metrics.define("histogram", METRIC.e2e, "From a request's arrival to a generation's end.");
-  metrics.define("histogram", METRIC.queueTime, "From a generation's submission to its start.");
-  metrics.define("counter", METRIC.http, "HTTP answers by route and status.");
-  return metrics;
+  #series(name: string, labels: Labels): NumberSeries | HistogramSeries {
+    const { source, series } = this.#families.get(name)!;
+    const key = labelText(labels);
+    let one = series.get(key);
+    if (one === undefined) {
+      const { type, buckets = [] } = source;
+      one = type === "histogram" ? new HistogramSeries(name, key, buckets) : new NumberSeries(name, key);
+      series.set(key, one);
+    }
+    return one;
+  }
 }

@@ -1,10 +1,14 @@
 /** What the routes of one server share: its models, limits, metrics, and the requests that are being answered. */
-import type { ChatMessage, GenerateOptions, Generation, ModelInfo, TokenizeOptions } from "../types.ts";
+import process from "node:process";
+import type { ChatMessage, GenerateOptions, Generation, ModelInfo, ModelStats, TokenizeOptions } from "../types.ts";
 import { ApiError, invalid, overloaded, unavailable } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { Job } from "./job.ts";
 import type { Limits } from "./limits.ts";
-import { METRIC, type Metrics, serverMetrics } from "./metrics.ts";
+import { defineModel, METRIC, serverMetrics } from "./metric_names.ts";
+import type { Labels, Metrics } from "./metrics.ts";
+import { runtimeVersion } from "../platform/env.ts";
+import { VERSION } from "./version.ts";
 
 /** What the server needs of a model; a `Model` of this library is one. */
 export interface ServedModel {
@@ -18,6 +22,8 @@ export interface ServedModel {
   detokenize(tokens: ArrayLike<number>): Promise<string>;
   /** Bytes of one token's text. */
   tokenBytes(token: number): Uint8Array;
+  /** Counters of its engine. */
+  stats?(): ModelStats;
 }
 
 /** Where a server stands; its owner changes it, the handler reads it at each request. */
@@ -99,9 +105,9 @@ export class Service {
     this.checkReady();
     const { maxSequences } = named.model.info;
     const places = maxSequences + (this.limits.queuedRequests ?? 4 * maxSequences);
-    const jobs = [...this.#jobs].filter(({ name }) => name === named.name);
-    if (jobs.length >= places) throw overloaded(`${jobs.length} requests are being answered or waiting already`);
-    const nGenerations = jobs.reduce((sum, job) => sum + job.nChoices, 0);
+    const { jobs, running, waiting } = this.#loadOf(named.name);
+    if (jobs >= places) throw overloaded(`${jobs} requests are being answered or waiting already`);
+    const nGenerations = running + waiting;
     if (nGenerations + nChoices > GENERATIONS_MAX) {
       throw overloaded(`${nGenerations} generations are running or waiting`);
     }
@@ -111,6 +117,9 @@ export class Service {
       signal,
       startedAt,
       metrics: this.metrics,
+      queueTimeoutMs: this.limits.queueTimeoutMs,
+      headMs: this.limits.pingMs,
+      checkRoom: (nPrompts, nTokens) => this.#checkTokens(named, nPrompts, nTokens),
       onClose: () => this.#leave(job),
     });
     this.#jobs.add(job);
@@ -134,13 +143,60 @@ export class Service {
 
   /** The metrics' text, gauges as they are now. */
   metricsText(): string {
-    for (const { name } of this.models()) {
-      const states = [...this.#jobs].filter((job) => job.name === name).flatMap((job) => job.states());
+    const { metrics } = this;
+    for (const { name, model } of this.models()) {
       const labels = { model_name: name };
-      this.metrics.set(METRIC.running, labels, states.filter((state) => state === "running").length);
-      this.metrics.set(METRIC.waiting, labels, states.filter((state) => state === "waiting").length);
+      const { jobs, running, waiting, waitingTokens } = this.#loadOf(name);
+      metrics.set(METRIC.answering, labels, jobs);
+      metrics.set(METRIC.running, labels, running);
+      metrics.set(METRIC.waiting, labels, waiting);
+      metrics.set(METRIC.waitingTokens, labels, waitingTokens);
+      defineModel(metrics, labels);
+      this.#setEngine(labels, model);
     }
-    return this.metrics.text();
+    metrics.set(METRIC.ready, {}, this.status.state === "ready" ? 1 : 0);
+    metrics.set(METRIC.residentBytes, {}, process.memoryUsage.rss());
+    metrics.set(METRIC.startTime, {}, this.createdAt);
+    metrics.set(METRIC.build, { version: VERSION, runtime: runtimeVersion() }, 1);
+    return metrics.text();
+  }
+
+  #setEngine(labels: Labels, model: ServedModel): void {
+    const stats = model.stats?.();
+    if (stats === undefined) return;
+    const { metrics } = this, { kvPagesUsed, kvPagesCached, kvPagesTotal, nPreemptions } = stats;
+    metrics.set(METRIC.kvPagesUsed, labels, kvPagesUsed);
+    metrics.set(METRIC.kvPagesCached, labels, kvPagesCached);
+    metrics.set(METRIC.kvPagesTotal, labels, kvPagesTotal);
+    metrics.set(METRIC.kvUsage, labels, kvPagesTotal === 0 ? 0 : kvPagesUsed / kvPagesTotal);
+    metrics.set(METRIC.preemptions, labels, nPreemptions);
+    metrics.set(METRIC.steps, labels, stats.nSteps);
+    metrics.set(METRIC.computedTokens, labels, stats.nTokensComputed);
+    const sizes = { block_size: String(model.info.kvPageTokens), num_gpu_blocks: String(kvPagesTotal) };
+    metrics.set(METRIC.cacheConfig, { ...labels, ...sizes, cache_dtype: model.info.kvDtype }, 1);
+  }
+
+  /** What one model has to do: requests, and their generations. */
+  #loadOf(name: string): { jobs: number; running: number; waiting: number; waitingTokens: number } {
+    const sum = { jobs: 0, running: 0, waiting: 0, waitingTokens: 0 };
+    for (const job of this.#jobs) {
+      if (job.name !== name) continue;
+      const load = job.load();
+      sum.jobs++;
+      sum.running += load.running;
+      sum.waiting += load.waiting;
+      sum.waitingTokens += load.waitingTokens;
+    }
+    return sum;
+  }
+
+  /** 503 when generations would have to wait and more tokens wait already than may. */
+  #checkTokens({ name, model: { info } }: NamedModel, nPrompts: number, nTokens: number): void {
+    const { queuedTokens = 4 * info.maxSequences * info.contextSize } = this.limits;
+    const { running, waiting, waitingTokens } = this.#loadOf(name);
+    // The request's own generations are among the waiting.
+    if (running + waiting <= info.maxSequences || waitingTokens + nTokens <= queuedTokens) return;
+    throw overloaded(`${nPrompts} prompts of ${nTokens} tokens: ${waitingTokens} tokens of other prompts are waiting`);
   }
 
   #leave(job: Job): void {

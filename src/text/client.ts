@@ -1,5 +1,7 @@
 /** The main thread's end of the text Worker: one request at a time, each with a limit of wall time. */
+import type { GrammarSource } from "../conversation.ts";
 import { errorFromWire, RealizarError } from "../errors.ts";
+import type { WireGrammar } from "../grammar/wire.ts";
 import type { ChatMessage } from "../types.ts";
 import type { WorkerLike } from "../worker_like.ts";
 import type { FromText, RenderOptions, TextPrompt, TextRequest } from "./messages.ts";
@@ -9,7 +11,9 @@ import type { VocabTables } from "./vocab.ts";
 const TEMPLATE_LIMIT_MS = 1000;
 /** The same for plain text, whose encoding takes linear time whatever the text: only a starved machine gets here. */
 const TEXT_LIMIT_MS = 10_000;
-/** Both get a further millisecond for as many characters: a tenth of the speed at which they are encoded. */
+/** The same for grammars, which have a budget of their own (grammar/budget.ts) that ends earlier. */
+const COMPILE_LIMIT_MS = 5000;
+/** Templates and texts get a further millisecond for as many characters: a tenth of the speed at which they are encoded. */
 const CHARACTERS_PER_MS = 1000;
 /** A Worker that ends this often before it was ready is not started again. */
 const MAX_FAILED_STARTS = 3;
@@ -73,6 +77,13 @@ export class TextClient {
     const answer = await this.#ask({ type: "render", messages, options }, templateLimit(messages), signal);
     if (answer.type !== "rendered") throw unexpected(answer);
     return answer.text;
+  }
+
+  /** A grammar, compiled. Rejects with `ARG`, `UNSUPPORTED`, `LIMIT`, `CLOSED`, or `CANCELLED`. */
+  async compile(source: GrammarSource, signal?: AbortSignal): Promise<WireGrammar> {
+    const answer = await this.#ask({ type: "compile", source }, COMPILE_LIMIT_MS, signal);
+    if (answer.type !== "compiled") throw unexpected(answer);
+    return answer.grammar;
   }
 
   /** Ends the Worker; what waits rejects with `CLOSED`. May be called again. */

@@ -6,6 +6,8 @@ import type { Vocab } from "./vocab.ts";
 export interface DetokenizerOptions {
   /** Write control and unknown tokens as their texts; by default they are left out. */
   readonly special?: boolean | undefined;
+  /** Control tokens that are written all the same. */
+  readonly shown?: readonly number[] | undefined;
   /**
    * The tokens go on from earlier text, so a space in front is text. By default they begin a text, and the space that
    * SentencePiece vocabularies put in front of every text (`addSpacePrefix`) is taken off again.
@@ -21,6 +23,7 @@ export interface DetokenizerOptions {
 export class Detokenizer {
   readonly #vocab: Vocab;
   readonly #special: boolean;
+  readonly #shown: readonly number[];
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #bytes = new Uint8Array(256);
   /** Number of waiting bytes, at the front of `#bytes`. */
@@ -30,12 +33,13 @@ export class Detokenizer {
   constructor(vocab: Vocab, options: DetokenizerOptions = {}) {
     this.#vocab = vocab;
     this.#special = options.special === true;
+    this.#shown = options.shown ?? [];
     this.#stripSpace = vocab.tables.addSpacePrefix && options.continues !== true;
   }
 
   /** The text that this token completes; often empty. Throws `ARG` for an id outside the vocabulary. */
   push(id: number): string {
-    if (!this.#special && this.#vocab.isSpecial(id)) return "";
+    if (!this.#special && this.#vocab.isSpecial(id) && !this.#shown.includes(id)) return "";
     const text = this.#waiting === 0 ? this.#vocab.texts.get(id) : undefined;
     if (text !== undefined) return this.#stripSpace ? this.#strip(text) : text;
     const { size, pieceBytes, pieceOffsets } = this.#vocab.tables;

@@ -22,8 +22,8 @@ export interface Escaped<T> {
 }
 
 /**
- * A copy of plain data in which every special token's text is broken up, in all strings at any depth but not in keys:
- * a mark stands after its first character. Rendered by a template and encoded with `special` and this `escape`, the
+ * A copy of plain data in which every special token's text is broken up, in all strings and keys at any depth: a
+ * mark stands after its first character. Rendered by a template and encoded with `special` and this `escape`, the
  * template's own special tokens become tokens and the user's become plain text. Throws `ARG` when the data uses every
  * character that could serve as a mark.
  */
@@ -37,7 +37,9 @@ export function escapeSpecial<T>(value: T, tables: VocabTables): Escaped<T> {
     if (typeof part === "string") return escapeText(part, matcher, utf8, mark);
     if (Array.isArray(part)) return part.map(escape);
     if (typeof part !== "object" || part === null) return part;
-    return Object.fromEntries(Object.entries(part).map(([key, inner]) => [key, escape(inner)]));
+    return Object.fromEntries(
+      Object.entries(part).map(([key, inner]) => [escapeText(key, matcher, utf8, mark), escape(inner)]),
+    );
   };
   return { value: escape(value) as T, mark };
 }

@@ -1,14 +1,16 @@
 /** Messages between the main thread (M) and the text Worker (T); all cloneable data. */
+import type { GrammarSource } from "../conversation.ts";
 import type { WireError } from "../errors.ts";
-import type { ChatMessage } from "../types.ts";
+import type { WireGrammar } from "../grammar/wire.ts";
+import type { ChatMessage, ToolDefinition } from "../types.ts";
 import type { VocabTables } from "./vocab.ts";
 
 /** What a template gets beside the messages. */
 export interface RenderOptions {
   /** End with what begins an answer. */
   addGenerationPrompt?: boolean | undefined;
-  /** Tools as the template expects them, most often JSON schemas. */
-  tools?: readonly unknown[] | undefined;
+  /** Tools the model is told of. */
+  tools?: readonly ToolDefinition[] | undefined;
   /** Further variables, such as `enable_thinking`. */
   variables?: Readonly<Record<string, unknown>> | undefined;
 }
@@ -24,7 +26,7 @@ export type TextPrompt =
 export type TextRequest =
   | { type: "encode"; id: number; prompt: TextPrompt }
   | { type: "render"; id: number; messages: readonly ChatMessage[]; options: RenderOptions }
-  | { type: "compile"; id: number; source: string };
+  | { type: "compile"; id: number; source: GrammarSource };
 
 /** M to T. `vocab` comes first; requests come one at a time. */
 export type ToText = { type: "vocab"; tables: VocabTables } | TextRequest;
@@ -36,4 +38,6 @@ export type FromText =
   /** The tokens' buffer is transferred. */
   | { type: "encoded"; id: number; tokens: Int32Array<ArrayBuffer> }
   | { type: "rendered"; id: number; text: string }
+  /** The grammar lies on shared memory. */
+  | { type: "compiled"; id: number; grammar: WireGrammar }
   | { type: "failed"; id: number; error: WireError };

@@ -94,3 +94,14 @@ export class SpecialMatcher {
     return from;
   }
 }
+
+/** The special token with exactly this text, or -1. */
+export function idOfSpecial(tables: VocabTables, text: string): number {
+  const bytes = new TextEncoder().encode(text);
+  let node = 0;
+  for (const byte of bytes) {
+    node = childOf(tables.trieTable, node, byte);
+    if (node === 0) return -1;
+  }
+  return tables.trieTokens[node]!;
+}

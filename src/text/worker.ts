@@ -3,19 +3,39 @@
  * TypeScript: no native code, no files.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
+import type { GrammarSource } from "../conversation.ts";
 import { errorToWire, RealizarError } from "../errors.ts";
+import { compileGrammar } from "../grammar/compile.ts";
+import type { WireGrammar } from "../grammar/wire.ts";
 import type { ChatMessage } from "../types.ts";
 import { ChatTemplate } from "./chat_template.ts";
 import { escapeSpecial } from "./escape_special.ts";
 import type { FromText, RenderOptions, TextPrompt, TextRequest, ToText } from "./messages.ts";
+import { idOfSpecial } from "./special_trie.ts";
 import { Tokenizer } from "./tokenizer.ts";
+import { toolFormatOf } from "./tools/formats.ts";
+import {
+  type CallStyle,
+  callStyleOf,
+  type TemplateInput,
+  templateInputs,
+  templateMessages,
+  templateTools,
+} from "./tools/template_messages.ts";
 import { Vocab } from "./vocab.ts";
 
-/** Renders and encodes with one vocabulary; throws RealizarErrors. */
+/** Grammars that are kept compiled, and the longest one of them as JSON text. */
+const KEPT_GRAMMARS = 32;
+const KEPT_GRAMMAR_LENGTH = 65_536;
+
+/** Renders and encodes with one vocabulary, and compiles grammars; throws RealizarErrors. */
 class TextService {
   readonly #vocab: Vocab;
   readonly #tokenizer: Tokenizer;
   #template: ChatTemplate | undefined;
+  #callStyle: CallStyle | undefined;
+  /** Last compiled grammars by their sources, the latest at the end. */
+  readonly #grammars = new Map<string, WireGrammar>();
 
   constructor(vocab: Vocab) {
     this.#vocab = vocab;
@@ -39,27 +59,57 @@ class TextService {
     return text.replaceAll(mark, "");
   }
 
+  compile(source: GrammarSource): WireGrammar {
+    const key = JSON.stringify(source);
+    const grammar = this.#grammars.get(key) ?? compileGrammar(source);
+    this.#grammars.delete(key);
+    if (key.length <= KEPT_GRAMMAR_LENGTH) this.#grammars.set(key, grammar);
+    if (this.#grammars.size > KEPT_GRAMMARS) this.#grammars.delete(this.#grammars.keys().next().value!);
+    return grammar;
+  }
+
   #render(messages: readonly ChatMessage[], options: RenderOptions): { text: string; mark: string } {
     const { tables } = this.#vocab;
-    if (tables.chatTemplate === undefined) {
+    const source = tables.chatTemplate;
+    if (source === undefined) {
       throw new RealizarError("TEMPLATE", "the model file has no chat template (tokenizer.chat_template)");
     }
-    this.#template ??= new ChatTemplate(tables.chatTemplate);
-    const { value, mark } = escapeSpecial({ messages, tools: options.tools, variables: options.variables }, tables);
+    this.#template ??= new ChatTemplate(source);
+    const hasCalls = messages.some(({ toolCalls = [] }) => toolCalls.length > 0);
+    if (hasCalls) {
+      this.#callStyle ??= callStyleOf((probe) => this.#write({ messages: [...probe], tools: null }, {}, true));
+    }
+    const style = this.#callStyle ?? { objects: true, nullContent: false };
+    const { value, mark } = escapeSpecial({
+      messages: templateMessages(messages, style, source.includes("length 9")),
+      tools: templateTools(options.tools),
+      variables: options.variables,
+    }, tables);
+    const inputs = templateInputs(value, source, toolFormatOf(source, (text) => idOfSpecial(tables, text) >= 0));
+    for (;;) {
+      const input = inputs.shift()!;
+      try {
+        return { text: this.#write(input, value.variables ?? {}, options.addGenerationPrompt ?? true), mark };
+      } catch (error) {
+        if (inputs.length === 0) throw error;
+      }
+    }
+  }
+
+  #write(input: TemplateInput, variables: Readonly<Record<string, unknown>>, addGenerationPrompt: boolean): string {
+    const { tables } = this.#vocab;
     const textOf = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : this.#vocab.textOf(id);
-    const text = this.#template.render({
+    return this.#template!.render({
       bos_token: textOf(tables.bosId),
       eos_token: textOf(tables.eosId),
       unk_token: textOf(tables.unkId),
       pad_token: textOf(tables.padId),
-      ...value.variables,
-      messages: value.messages,
-      tools: value.tools ?? null,
+      ...variables,
+      ...input,
       documents: null,
-      add_generation_prompt: options.addGenerationPrompt ?? true,
+      add_generation_prompt: addGenerationPrompt,
     });
-    return { text, mark };
   }
 }
 
@@ -71,7 +121,7 @@ function answer(service: TextService, request: TextRequest): FromText {
     case "render":
       return { type: "rendered", id, text: service.render(request.messages, request.options) };
     case "compile":
-      throw new RealizarError("UNSUPPORTED", "grammars and JSON schemas are not supported yet");
+      return { type: "compiled", id, grammar: service.compile(request.source) };
   }
 }
 

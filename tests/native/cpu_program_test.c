@@ -260,6 +260,7 @@ static uint32_t build_model(builder *b, uint32_t dtype, const shape *s) {
 }
 
 static const shape small = {.hidden = 64, .heads = 6, .key_heads = 2, .head_cols = 16, .feed_forward = 96};
+static const shape wide = {.hidden = 64, .heads = 6, .key_heads = 2, .head_cols = 32, .feed_forward = 96};
 static const shape blocks = {.hidden = 256, .heads = 4, .key_heads = 1, .head_cols = 64, .feed_forward = 256};
 static const shape normed = {.hidden = 96,
                              .heads = 4,
@@ -311,9 +312,9 @@ static void test_models(size_t step) {
 
 /* However a sequence of N tokens is cut into steps, and whoever is beside it, its last logits are the same bits. With
  * 5 threads contexts are attended to in parts. */
-static void test_chunks(uint32_t n_tokens, uint32_t kv_dtype, uint32_t dtype) {
+static void test_chunks(uint32_t n_tokens, uint32_t kv_dtype, uint32_t dtype, const shape *s) {
     static builder b;
-    const uint32_t logits = build_model(&b, dtype, &small);
+    const uint32_t logits = build_model(&b, dtype, s);
     float *first = NULL;
     static const uint32_t cuts[][2] = {{150, 150}, {1, 1}, {97, 20}, {31, 33}}; /* first chunk, other chunks */
     for (int c = 0; c < 4; c++) {
@@ -340,6 +341,39 @@ static void test_chunks(uint32_t n_tokens, uint32_t kv_dtype, uint32_t dtype) {
     }
     free(first);
     fixture_threads = 2;
+}
+
+/* A cache in Q8_0: near the reference with one in F32, the same fused and not, with any threads; and only for heads of
+ * whole blocks. */
+static void test_q8_cache(void) {
+    static builder b;
+    const shape normed_wide = {.hidden = 96, .heads = 4, .key_heads = 4, .head_cols = 64, .feed_forward = 160,
+                               .window = 37, .has_bias = true, .has_head_norm = true, .cap = 2};
+    const shape *shapes[] = {&wide, &blocks, &normed_wide};
+    for (int i = 0; i < 3; i++) {
+        const uint32_t logits = build_model(&b, RZ_F32, shapes[i]);
+        size_t n = 0;
+        float *want = run_chat(&rz_backend_ref, &b, 0, RZ_F32, logits, &n);
+        float *fused = run_chat(&rz_backend_cpu, &b, 0, RZ_Q8_0, logits, &n);
+        float *plain = run_chat(&rz_backend_cpu, &b, RZ_PLAN_NO_FUSION, RZ_Q8_0, logits, &n);
+        fixture_threads = 5;
+        float *many = run_chat(&rz_backend_cpu, &b, 0, RZ_Q8_0, logits, &n);
+        fixture_threads = 2;
+        CHECK_NEAR(error_of(fused, want, n), 0, 1e-4);
+        CHECK(memcmp(fused, plain, n * sizeof *fused) == 0);
+        CHECK(memcmp(fused, many, n * sizeof *fused) == 0);
+        free(want), free(fused), free(plain), free(many);
+    }
+    build_model(&b, RZ_F32, &small); /* heads of 16 columns, two of them a block */
+    fixture f;
+    CHECK(fixture_open(&f, &rz_backend_cpu, &b));
+    fixture_cache(&f, RZ_Q8_0);
+    const rz_plan_options options = options_of(0);
+    fixture_program(&f, &options);
+    const part parts[] = {{0, 5, tokens, 1}};
+    CHECK(fixture_step(&f, parts, 1) == RZ_E_UNSUPPORTED);
+    CHECK(strstr(rz_fail_message(), "multiples of 32") != NULL);
+    fixture_close(&f);
 }
 
 static void test_failures(void) {
@@ -381,9 +415,10 @@ static void test_failures(void) {
         memcpy(embedding->data + 2 * 5, &saved, 2);
     }
     fixture_close(&f);
-    const uint32_t types[][2] = {{RZ_Q8_0, RZ_Q8_0}, {RZ_F32, RZ_F16}};
-    for (int i = 0; i < 2; i++) {
-        rz_cache_group group = {.n_layers = 1, .k_cols = 64, .v_cols = 64, .page_tokens = 16};
+    const uint32_t types[][3] = {
+        {RZ_Q8_0, RZ_F16, 64}, {RZ_F32, RZ_F16, 64}, {RZ_BF16, RZ_BF16, 64}, {RZ_Q8_0, RZ_Q8_0, 48}};
+    for (int i = 0; i < 4; i++) {
+        rz_cache_group group = {.n_layers = 1, .k_cols = types[i][2], .v_cols = 64, .page_tokens = 16};
         group.k_dtype = types[i][0];
         group.v_dtype = types[i][1];
         uint64_t bytes = 0;
@@ -401,11 +436,13 @@ int main(void) {
         test_rows();
         if (is_best) test_experts();
         test_models(is_best ? 1 : 4);
-        test_chunks(is_best ? 200 : 152, RZ_F32, RZ_Q4_1);
+        test_chunks(is_best ? 200 : 152, RZ_F32, RZ_Q4_1, &small);
         printf("cpu_program: isa %u, %d checks so far\n", all_isas[i], test_n_checks);
     }
     fixture_isa = RZ_ISA_AUTO;
-    test_chunks(1300, RZ_F16, RZ_F16);
+    test_chunks(1300, RZ_F16, RZ_F16, &small);
+    test_chunks(700, RZ_Q8_0, RZ_F16, &wide);
+    test_q8_cache();
     test_failures();
     static builder zoo;
     build_zoo(&zoo);

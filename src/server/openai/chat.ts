@@ -1,29 +1,35 @@
 /** POST /v1/chat/completions. */
-import { invalid } from "../errors.ts";
+import { type Effort, EFFORTS, effortValues } from "../../api/reasoning.ts";
+import { RealizarError } from "../../errors.ts";
+import type { GenerateOptions, TemplateValue } from "../../types.ts";
+import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { checkConversationBytes, encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
-import type { NamedModel } from "../service.ts";
-import { chatLogprobs } from "./logprobs.ts";
+import type { ServedModel } from "../service.ts";
+import { chatShape } from "./chat_shape.ts";
 import { readMessages } from "./messages.ts";
-import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
-import { readWanted } from "./sampling.ts";
+import { checkRoom, jobPrompts, respond } from "./respond.ts";
+import { readSalt, readWanted, type Wanted } from "./sampling.ts";
+import { atSchema, readName, readSchema, readTools, type WantedTools } from "./tools.ts";
 
 /** Further tokens whose log-probabilities are told, at most. */
 const TOP_MAX = 20;
 
-/** What the API defines and this server does not do. */
+/** What the API and other servers define and this server does not do. */
 const DEFINED = [
+  "add_generation_prompt",
   "audio",
   "chat_template",
-  "chat_template_kwargs",
-  "function_call",
-  "functions",
+  "continue_final_message",
+  "documents",
+  "guided_choice",
+  "guided_grammar",
   "guided_json",
+  "guided_regex",
+  "moderation",
   "prediction",
-  "prompt_cache_key",
-  "prompt_cache_retention",
-  "reasoning_effort",
-  "verbosity",
+  "prompt_cache_options",
   "web_search_options",
 ];
 
@@ -37,64 +43,116 @@ function readLogprobs(fields: Fields): number | undefined {
   return asked ? top ?? 0 : undefined;
 }
 
-/** Fields that are taken where they ask for plain text, as every answer here is. */
-function readNeutral(fields: Fields): void {
-  const format = fields.object("response_format");
-  format?.neutral("type", (value) => value === "text", `"text"`);
-  format?.refuseRest(["json_schema", "schema"]);
-  fields.neutral("tools", (value) => Array.isArray(value) && value.length === 0, "an empty array");
-  fields.neutral("tool_choice", (value) => value === "none" || value === "auto", `"none" and "auto"`);
-  fields.boolean("parallel_tool_calls"); // says nothing without tools
-  const isText = (value: unknown): boolean => Array.isArray(value) && value.length === 1 && value[0] === "text";
-  fields.neutral("modalities", isText, `["text"]`);
+/** `response_format` as a schema of the answer; undefined = any text. */
+function readFormat(format: Fields | undefined): unknown {
+  if (format === undefined) return undefined;
+  const expected = `"text", "json_object" or "json_schema"`;
+  const type = format.required("type", format.string("type"), expected);
+  let schema: unknown;
+  if (type === "json_object") schema = { type: "object" };
+  else if (type === "json_schema") {
+    const inner = format.required("json_schema", format.object("json_schema"), "an object");
+    readName(inner);
+    inner.string("description");
+    inner.boolean("strict"); // the answer follows the schema either way
+    schema = readSchema(inner, "schema") ?? { type: "object" };
+    inner.refuseRest();
+  } else if (type !== "text") format.wrong("type", type, expected);
+  format.refuseRest(["json_schema", "schema"]);
+  return schema;
 }
 
-function shapeOf({ name, model }: NamedModel, asksLogprobs: boolean): Shape {
-  const id = `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`;
-  const common = { id, created: Math.floor(Date.now() / 1000), model: name };
-  const choice = (index: number, delta: unknown, finish: string | null, logprobs: unknown = null) => ({
-    index,
-    delta,
+/** Variables for the template: scalars, under names that the template does not get from the request itself. */
+export function readTemplateValues(fields: Fields): Record<string, TemplateValue> {
+  const values: Record<string, TemplateValue> = {};
+  for (const [name, value] of fields.object("chat_template_kwargs")?.entries() ?? []) {
+    const param = `chat_template_kwargs.${name.slice(0, 40)}`;
+    if (["messages", "tools", "documents", "add_generation_prompt"].includes(name)) {
+      throw unsupported(param, `${param}: the template has this from the request itself`);
+    }
+    const isScalar = value === null || ["string", "number", "boolean"].includes(typeof value);
+    if (!isScalar) throw invalid(param, `${param}: expected a string, number, boolean or null`, "invalid_type");
+    values[name] = value as TemplateValue;
+  }
+  return values;
+}
+
+/** `reasoning_effort`, which the template must know a way to tell. */
+async function readEffort(fields: Fields, model: ServedModel): Promise<Record<string, TemplateValue>> {
+  const effort = fields.string("reasoning_effort");
+  if (effort === undefined) return {};
+  if (!(EFFORTS as readonly string[]).includes(effort)) {
+    fields.wrong("reasoning_effort", effort, `one of ${EFFORTS.join(", ")}`);
+  }
+  const values = await effortValues(model, effort as Effort);
+  if (values !== undefined) return values;
+  throw unsupported("reasoning_effort", `reasoning_effort: the model's template can't be told "${effort}"`);
+}
+
+/** Fields that are taken where they ask for what happens anyway. */
+function readNeutral(fields: Fields): void {
+  const isText = (value: unknown): boolean => Array.isArray(value) && value.length === 1 && value[0] === "text";
+  fields.neutral("modalities", isText, `["text"]`);
+  fields.neutral("verbosity", (value) => value === "medium", `"medium"`);
+  fields.neutral("prompt_cache_retention", (value) => value === "in_memory", `"in_memory"`);
+}
+
+/** A request, read. */
+interface WantedChat extends Wanted {
+  tools: WantedTools;
+  templateValues: Record<string, TemplateValue>;
+  /** Whether log-probabilities are told. */
+  logprobs: boolean;
+}
+
+async function readRequest(fields: Fields, model: ServedModel): Promise<WantedChat> {
+  const wanted = readWanted(fields, model.info.vocabSize, ["max_completion_tokens", "max_tokens"]);
+  const logprobs = readLogprobs(fields);
+  const tools = readTools(fields);
+  const schema = readFormat(fields.object("response_format"));
+  const templateValues = readTemplateValues(fields);
+  readNeutral(fields);
+  const cacheSalt = readSalt(fields, ["prompt_cache_key", "cache_salt"]);
+  const effort = fields.any("reasoning_effort");
+  fields.refuseRest(DEFINED);
+  // The template is asked last: everything else is known to be right.
+  Object.assign(templateValues, effort === undefined ? {} : await readEffort(fields, model));
+  const options: GenerateOptions = {
+    ...wanted.options,
+    ...tools.options,
+    ...(schema === undefined ? {} : { schema }),
     logprobs,
-    finish_reason: finish,
-  });
-  return {
-    whole: { ...common, object: "chat.completion" },
-    chunk: { ...common, object: "chat.completion.chunk" },
-    begin: (index) => choice(index, { role: "assistant", content: "" }, null),
-    part(index, { text, logprobs = [] }) {
-      if (text === "" && logprobs.length === 0) return undefined;
-      return choice(index, { content: text }, null, asksLogprobs ? chatLogprobs(model, logprobs) : null);
-    },
-    end: (index, result) => choice(index, {}, finishReasonOf(result)),
-    complete: (index, result) => ({
-      index,
-      message: { role: "assistant", content: result.text, refusal: null },
-      logprobs: asksLogprobs ? chatLogprobs(model, result.logprobs ?? []) : null,
-      finish_reason: finishReasonOf(result),
-    }),
+    cacheSalt,
+    answer: true,
   };
+  return { ...wanted, options, tools, templateValues, logprobs: logprobs !== undefined };
 }
 
 /** Answers a conversation. */
 export async function chatCompletions({ service, request, body, startedAt }: RouteContext): Promise<Response> {
   const fields = new Fields(body);
   const named = service.modelOf(fields);
-  const { info } = named.model;
+  const { model } = named;
   const messages = readMessages(fields, service.limits.promptBytes);
-  const wanted = readWanted(fields, info.vocabSize, ["max_completion_tokens", "max_tokens"]);
-  const logprobs = readLogprobs(fields);
-  readNeutral(fields);
-  fields.refuseRest(DEFINED);
+  service.checkReady();
+  const wanted = await readRequest(fields, model);
+  const { tools, isLegacy } = wanted.tools;
+  const conversation = { messages, tools, templateValues: wanted.templateValues, prefill: "" };
+  checkConversationBytes(conversation, service.limits.promptBytes);
   if (wanted.n > service.limits.choices) throw invalid("n", `n: got ${wanted.n}, at most ${service.limits.choices}`);
   const job = service.admit(named, wanted.n, request.signal, startedAt);
   try {
-    const tokens = await named.model.tokenize(messages, { signal: request.signal });
-    checkRoom(tokens.length, info.contextSize, "messages");
-    job.start(jobPrompts([tokens], { ...wanted.options, logprobs }, wanted.n));
+    const tokens = await encodeConversation(model, conversation, request.signal);
+    checkRoom(tokens.length, model.info.contextSize, "messages");
+    await job.start(jobPrompts([tokens], wanted.options, wanted.n));
   } catch (error) {
     job.close();
     throw error;
   }
-  return await respond(service, job, shapeOf(named, logprobs !== undefined), wanted);
+  try {
+    return await respond(service, job, chatShape(named, wanted.logprobs, isLegacy), wanted);
+  } catch (error) {
+    // What a generation refuses before it begins is the grammar of its answer.
+    throw error instanceof RealizarError ? atSchema(error, isLegacy) : error;
+  }
 }

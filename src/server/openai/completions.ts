@@ -7,7 +7,7 @@ import type { NamedModel, ServedModel } from "../service.ts";
 import { TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
-import { readWanted } from "./sampling.ts";
+import { readSalt, readWanted } from "./sampling.ts";
 
 const TOP_MAX = 20;
 
@@ -94,6 +94,7 @@ export async function completions({ service, request, body, startedAt }: RouteCo
   const echo = fields.boolean("echo") ?? false;
   if (echo && logprobs !== undefined) throw unsupported("echo", "echo: not supported together with logprobs");
   fields.neutral("best_of", (value) => value === wanted.n, "the value of n");
+  const cacheSalt = readSalt(fields, ["cache_salt"]);
   const special = fields.boolean("parse_special") ?? false;
   const addSpecial = fields.boolean("add_special_tokens") ?? true;
   fields.refuseRest(["suffix", "response_format", "guided_json", "prompt_logprobs"]);
@@ -109,7 +110,7 @@ export async function completions({ service, request, body, startedAt }: RouteCo
   try {
     const encoded = await encode(prompts, model, { special, addSpecial, signal });
     if (echo) echoes = await Promise.all(prompts.map((one) => typeof one === "string" ? one : model.detokenize(one)));
-    job.start(jobPrompts(encoded, { ...wanted.options, logprobs }, wanted.n));
+    await job.start(jobPrompts(encoded, { ...wanted.options, logprobs, cacheSalt }, wanted.n));
   } catch (error) {
     job.close();
     throw error;

@@ -1,7 +1,8 @@
 /** Messages of a chat request. */
-import type { ChatMessage } from "../../types.ts";
+import type { ChatMessage, ToolCall } from "../../types.ts";
 import { tooLarge, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { readFunctionType, readName } from "./tools.ts";
 
 /** Roles that are taken, and what the template is given: `developer` is the newer name of `system`. */
 const ROLES: Readonly<Record<string, string>> = {
@@ -9,11 +10,11 @@ const ROLES: Readonly<Record<string, string>> = {
   developer: "system",
   user: "user",
   assistant: "assistant",
+  tool: "tool",
+  function: "tool",
 };
-/** Roles of the API that need tools. */
-const TOOL_ROLES = ["tool", "function"];
 /** Fields of messages that the API has and this server has not; `null`, as clients send back answers, may stand. */
-const DEFINED = ["name", "tool_call_id", "function_call", "audio", "refusal", "reasoning_content", "reasoning"];
+const DEFINED = ["audio", "refusal", "tool_calls", "function_call", "tool_call_id", "reasoning_content", "reasoning"];
 
 /** A text, or parts that are all texts: those become lines. */
 function readContent(fields: Fields): string {
@@ -30,17 +31,67 @@ function readContent(fields: Fields): string {
   }).join("\n");
 }
 
+function readCall(value: unknown, param: string): ToolCall {
+  const fields = new Fields(value, param);
+  const id = fields.required("id", fields.string("id"), "the call's id");
+  readFunctionType(fields);
+  fields.number("index", 0, Number.MAX_SAFE_INTEGER, true); // clients send back what they put together from a stream
+  const called = readCalled(fields.required("function", fields.object("function"), "an object"));
+  fields.refuseRest();
+  return { id, ...called };
+}
+
+function readCalled(fields: Fields): Pick<ToolCall, "name" | "arguments"> {
+  const name = readName(fields);
+  const json = fields.required("arguments", fields.string("arguments"), "JSON text");
+  fields.any("parsed_arguments"); // the same again, as OpenAI's client keeps it beside
+  fields.refuseRest();
+  return { name, arguments: json };
+}
+
+/** What only assistants have: calls and reasoning. `index` numbers the messages. */
+function readAnswer(fields: Fields, index: number): Pick<ChatMessage, "toolCalls" | "reasoning"> {
+  const list = fields.array("tool_calls") ?? [];
+  const toolCalls = list.map((one, i) => readCall(one, `${fields.param("tool_calls")}[${i}]`));
+  const called = fields.object("function_call");
+  if (called !== undefined) toolCalls.push({ id: functionId(index), ...readCalled(called) });
+  const reasoning = fields.string("reasoning_content") ?? fields.string("reasoning");
+  return {
+    ...(toolCalls.length > 0 ? { toolCalls } : {}),
+    ...(reasoning === undefined ? {} : { reasoning }),
+  };
+}
+
+/** The id of a call by the elder API, which has none; its result is the next message. */
+function functionId(index: number): string {
+  return `function${String(index).padStart(5, "0")}`;
+}
+
 function readMessage(value: unknown, index: number): ChatMessage {
   const fields = new Fields(value, `messages[${index}]`);
   const role = fields.required("role", fields.string("role"), "a string");
-  if (TOOL_ROLES.includes(role)) throw unsupported(fields.param("role"), `${fields.param("role")}: no tools yet`);
   if (!Object.hasOwn(ROLES, role)) fields.wrong("role", role, `one of ${Object.keys(ROLES).join(", ")}`);
   const isEmpty = (list: unknown): boolean => Array.isArray(list) && list.length === 0;
-  fields.neutral("tool_calls", isEmpty, "an empty array");
   fields.neutral("annotations", isEmpty, "an empty array");
-  const content = readContent(fields);
+  const answer = role === "assistant" ? readAnswer(fields, index) : {};
+  const name = fields.string("name");
+  if (role === "function" && name === undefined) fields.wrong("name", undefined, "the function's name");
+  const toolCallId = role === "tool"
+    ? fields.required("tool_call_id", fields.string("tool_call_id"), "the id of a call")
+    : role === "function"
+    ? functionId(index - 1)
+    : undefined;
+  const mayBeEmpty = answer.toolCalls !== undefined && fields.any("content") === undefined;
+  const content = mayBeEmpty ? "" : readContent(fields);
+  if (role === "assistant") fields.any("parsed"); // what OpenAI's client made of the content
   fields.refuseRest(DEFINED);
-  return { role: ROLES[role]!, content };
+  return {
+    role: ROLES[role]!,
+    content,
+    ...(name === undefined ? {} : { name }),
+    ...answer,
+    ...(toolCallId === undefined ? {} : { toolCallId }),
+  };
 }
 
 /** The conversation of a body; throws 400 with the field's name, 413 when it is longer than `bytesMax`. */
@@ -48,7 +99,12 @@ export function readMessages(fields: Fields, bytesMax: number): ChatMessage[] {
   const list = fields.required("messages", fields.array("messages"), "an array of messages");
   if (list.length === 0) fields.wrong("messages", list, "at least one message");
   const messages = list.map(readMessage);
-  if (exceeds(messages.map(({ content }) => content), bytesMax)) {
+  const texts = messages.flatMap(({ content, reasoning = "", toolCalls = [] }) => [
+    content,
+    reasoning,
+    ...toolCalls.map((call) => call.arguments),
+  ]);
+  if (exceeds(texts, bytesMax)) {
     throw tooLarge(`the messages have more than ${bytesMax} bytes`);
   }
   return messages;

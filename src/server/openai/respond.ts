@@ -1,18 +1,22 @@
 /** From generations to the answers of OpenAI's API: one object, or a stream of chunks. */
+import { ReasoningCounter } from "../../api/reasoning.ts";
 import type { GenerateOptions, GenerationPart, GenerationResult } from "../../types.ts";
 import { invalid, isFailure, jsonResponse, toApiError } from "../errors.ts";
-import type { Job, JobPrompt } from "../job.ts";
+import { withFirstNews } from "../first_news.ts";
+import type { Job, JobEvent, JobPrompt } from "../job.ts";
 import { DONE, eventOf, eventStream } from "../sse.ts";
 import type { Service } from "../service.ts";
 import { optionsOf, type Wanted } from "./sampling.ts";
 
-/** How one API writes a generation. Every function returns a choice. */
+/** How one API writes a generation. Every function but `see` returns a choice. */
 export interface Shape {
   /** Fields of the whole answer, and of a chunk. */
   whole: Readonly<Record<string, unknown>>;
   chunk: Readonly<Record<string, unknown>>;
   /** What a stream says of a choice before its text; undefined = nothing. */
   begin(index: number): unknown;
+  /** Hears of each piece, streamed or not, before anything is written of it. */
+  see?(index: number, part: GenerationPart): void;
   /** A piece of a choice in a stream; undefined = nothing to say. */
   part(index: number, part: GenerationPart): unknown;
   /** The end of a choice in a stream. */
@@ -35,7 +39,7 @@ export function jobPrompts(prompts: readonly Int32Array[], options: GenerateOpti
 }
 
 /** Token counts as the API tells them: a prompt counts once, however many answers it got. */
-function usageOf(results: readonly GenerationResult[], n: number): Record<string, unknown> {
+function usageOf(results: readonly GenerationResult[], n: number, reasoning: number): Record<string, unknown> {
   let prompt = 0, cached = 0, completion = 0;
   for (let first = 0; first < results.length; first += n) {
     const answers = results.slice(first, first + n).map(({ usage }) => usage);
@@ -49,6 +53,7 @@ function usageOf(results: readonly GenerationResult[], n: number): Record<string
     completion_tokens: completion,
     total_tokens: prompt + completion,
     prompt_tokens_details: { cached_tokens: cached },
+    completion_tokens_details: { reasoning_tokens: reasoning },
   };
 }
 
@@ -57,11 +62,45 @@ export function finishReasonOf({ finishReason }: GenerationResult): "stop" | "le
   return finishReason === "length" ? "length" : "stop";
 }
 
+/** The events of a job, each told to the shape first; and the tokens that went into reasoning so far. */
+class Watched {
+  readonly #counters: readonly ReasoningCounter[];
+  readonly #job: Job;
+  readonly #shape: Shape;
+
+  constructor(job: Job, shape: Shape) {
+    this.#job = job;
+    this.#shape = shape;
+    this.#counters = Array.from({ length: job.nChoices }, () => new ReasoningCounter());
+  }
+
+  get reasoningTokens(): number {
+    return this.#counters.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  async *events(): AsyncGenerator<JobEvent, void, undefined> {
+    for await (const event of this.#job.events()) {
+      if (event.part !== undefined) {
+        this.#counters[event.index]!.push(event.part.tokens.length, event.part.answer);
+        this.#shape.see?.(event.index, event.part);
+      }
+      yield event;
+    }
+  }
+}
+
+/** What a stream is written from. */
+interface ChunkSource {
+  service: Service;
+  job: Job;
+  shape: Shape;
+  wanted: Wanted;
+  watched: Watched;
+}
+
 async function* chunks(
-  service: Service,
-  job: Job,
-  shape: Shape,
-  wanted: Wanted,
+  { service, job, shape, wanted, watched }: ChunkSource,
+  events: AsyncGenerator<JobEvent>,
 ): AsyncGenerator<string, void, undefined> {
   const usage = wanted.includeUsage ? { usage: null } : {};
   const chunk = (choice: unknown): string => eventOf({ ...shape.chunk, choices: [choice], ...usage });
@@ -70,12 +109,13 @@ async function* chunks(
       const choice = shape.begin(index);
       if (choice !== undefined) yield chunk(choice);
     }
-    for await (const event of job.events()) {
+    for await (const event of events) {
       const { index } = event;
       const choice = event.part === undefined ? shape.end(index, event.result) : shape.part(index, event.part);
       if (choice !== undefined) yield chunk(choice);
     }
-    if (wanted.includeUsage) yield eventOf({ ...shape.chunk, choices: [], usage: usageOf(job.results, wanted.n) });
+    const sum = usageOf(job.results, wanted.n, watched.reasoningTokens);
+    if (wanted.includeUsage) yield eventOf({ ...shape.chunk, choices: [], usage: sum });
     yield DONE;
   } catch (error) {
     // The status is sent already: clients of the API read errors from the stream too.
@@ -84,14 +124,25 @@ async function* chunks(
   }
 }
 
-/** Answers with the generations of a job, which is closed in the end. */
+/**
+ * Answers with the generations of a job, which is closed in the end. A stream waits for its first news, so that what
+ * is wrong with a grammar still has a status; not longer than until a comment would be sent.
+ */
 export async function respond(service: Service, job: Job, shape: Shape, wanted: Wanted): Promise<Response> {
-  if (wanted.stream) return eventStream(chunks(service, job, shape, wanted), service.limits.pingMs, () => job.close());
+  const watched = new Watched(job, shape);
+  const { pingMs } = service.limits;
   try {
-    for await (const _event of job.events()) { /* results are kept by the job */ }
-    const choices = job.results.map((result, index) => shape.complete(index, result));
-    return jsonResponse({ ...shape.whole, choices, usage: usageOf(job.results, wanted.n) });
-  } finally {
+    if (wanted.stream) {
+      const events = await withFirstNews(watched.events(), pingMs);
+      const texts = chunks({ service, job, shape, wanted, watched }, events);
+      return eventStream(texts, pingMs, () => job.close());
+    }
+    for await (const _event of watched.events()) { /* results are kept by the job */ }
     job.close();
+    const choices = job.results.map((result, index) => shape.complete(index, result));
+    return jsonResponse({ ...shape.whole, choices, usage: usageOf(job.results, wanted.n, watched.reasoningTokens) });
+  } catch (error) {
+    job.close();
+    throw error;
   }
 }

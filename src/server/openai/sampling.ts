@@ -6,6 +6,7 @@ import type { Fields } from "../fields.ts";
 /** Stop strings of a request: OpenAI's four, and room for more as other servers have it. */
 const STOPS_MAX = 16;
 const BIAS_MAX = 100;
+const SALT_MAX = 256;
 
 /** What a request asks for, but its prompt and log-probabilities. */
 export interface Wanted {
@@ -88,6 +89,17 @@ export function readWanted(fields: Fields, vocabSize: number, maxTokens: readonl
   streamOptions?.neutral("include_obfuscation", (value) => value === false, "false");
   streamOptions?.refuseRest();
   return { options, n: fields.number("n", 1, 128, true) ?? 1, stream, includeUsage };
+}
+
+/** What keeps the cached prompts of one user apart, under the names that APIs have for it. */
+export function readSalt(fields: Fields, names: readonly string[]): string | undefined {
+  const given = names.filter((name) => fields.string(name) !== undefined);
+  if (given.length > 1) throw invalid(given[1]!, `${given[1]}: not together with ${given[0]}`);
+  const salt = given.length === 0 ? undefined : fields.string(given[0]!);
+  if (salt !== undefined && salt.length > SALT_MAX) {
+    throw invalid(given[0]!, `${given[0]}: got ${salt.length} characters, at most ${SALT_MAX}`);
+  }
+  return salt;
 }
 
 /** Clients of other servers write -1 for "off". */

@@ -1,9 +1,12 @@
 /** POST /tokenize and /detokenize, as vLLM has them. */
-import { jsonResponse, tooLarge } from "../errors.ts";
+import { invalid, jsonResponse, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, Service } from "../service.ts";
+import { readTemplateValues } from "./chat.ts";
 import { exceeds, readMessages } from "./messages.ts";
+import { readTools } from "./tools.ts";
 
 /** The model of the body; where only one is served its name may be left out. */
 function modelOf(service: Service, fields: Fields): NamedModel {
@@ -24,11 +27,18 @@ export async function tokenize({ service, request, body }: RouteContext): Promis
   const addSpecial = fields.boolean("add_special_tokens") ?? true;
   const special = fields.boolean("parse_special") ?? false;
   const messages = prompt === undefined ? readMessages(fields, limits.promptBytes) : undefined;
-  fields.refuseRest(["messages", "add_generation_prompt", "chat_template", "return_token_strs", "tools"]);
+  const { tools } = readTools(fields);
+  const templateValues = readTemplateValues(fields);
+  if (prompt !== undefined && (tools.length > 0 || Object.keys(templateValues).length > 0)) {
+    throw invalid("prompt", "prompt: tools and chat_template_kwargs belong to messages");
+  }
+  fields.refuseRest(["messages", "add_generation_prompt", "chat_template", "return_token_strs"]);
   if (prompt !== undefined && exceeds([prompt], limits.promptBytes)) {
     throw tooLarge(`the prompt has more than ${limits.promptBytes} bytes`);
   }
-  const tokens = await model.tokenize(messages ?? prompt!, { addSpecial, special, signal });
+  const tokens = messages === undefined
+    ? await model.tokenize(prompt!, { addSpecial, special, signal })
+    : await encodeConversation(model, { messages, tools, templateValues, prefill: "" }, signal);
   return jsonResponse({ count: tokens.length, max_model_len: model.info.contextSize, tokens: [...tokens] });
 }
 

@@ -1,0 +1,193 @@
+/**
+ * JSON Schema to parts. Schemas that must all hold (a schema, what its `$ref` and `allOf` name, one option of each
+ * `anyOf`) are compiled as one set; equal sets are one rule, so recursive schemas come to an end.
+ */
+import { type Part, Rule } from "./automaton.ts";
+import type { Budget } from "./budget.ts";
+import { FORMATS } from "./formats.ts";
+import { NUMBER, oneOfValues, STRING, stringOf, VALUE } from "./json_text.ts";
+import { integerBetween, numberBetween } from "./number_range.ts";
+import { choice, NEVER } from "./parts.ts";
+import { stringMatching } from "./regex_part.ts";
+import { arrayPart, objectPart, type SetOf } from "./schema_containers.ts";
+import { agrees, disjoint, impliedTypes, merge, type Merged } from "./schema_merge.ts";
+import { refuse, type SchemaNode, SchemaReader, type Sub, type TypeName } from "./schema_read.ts";
+
+/** Combinations of options of several `anyOf` that hold together. */
+const MAX_COMBINATIONS = 256;
+
+/** A schema in a set: with all it says, or only with what it says itself (its options were chosen already). */
+interface Member {
+  readonly sub: Sub;
+  readonly own: boolean;
+}
+
+class SchemaCompiler {
+  readonly #reader: SchemaReader;
+  readonly #budget: Budget;
+  readonly #rules = new Map<string, Rule>();
+
+  constructor(schema: unknown, budget: Budget) {
+    this.#budget = budget;
+    this.#reader = new SchemaReader(schema, budget);
+  }
+
+  compile(): Part {
+    return this.#set([{ sub: this.#reader.read(), own: false }]);
+  }
+
+  /** What all of these schemas accept. */
+  readonly #setOf: SetOf = (subs) => this.#set(subs.map((sub) => ({ sub, own: false })));
+
+  #set(members: readonly Member[]): Part {
+    if (members.some(({ sub }) => sub === false)) return NEVER;
+    const byKey = new Map<string, Member>();
+    for (const member of members) {
+      if (typeof member.sub === "object") byKey.set(`${member.sub.id}${member.own ? "o" : ""}`, member);
+    }
+    if (byKey.size === 0) return VALUE;
+    const key = [...byKey.keys()].join();
+    let rule = this.#rules.get(key);
+    if (rule === undefined) {
+      const all = [...byKey.values()];
+      rule = new Rule(() => this.#make(all));
+      this.#rules.set(key, rule);
+    }
+    return rule;
+  }
+
+  /** The schemas that hold together with `sub`: references and allOf followed. Undefined when nothing is valid. */
+  readonly #expand = (sub: Sub): SchemaNode[] | undefined => {
+    const found = new Set<SchemaNode>();
+    const open = [sub];
+    while (open.length > 0) {
+      this.#budget.charge();
+      const next = open.pop()!;
+      if (next === false) return undefined;
+      if (next === true || found.has(next)) continue;
+      found.add(next);
+      // In the order in which they are written: it is the order of members.
+      for (const each of next.allOf?.toReversed() ?? []) open.push(each);
+      if (next.ref !== undefined) open.push(this.#reader.resolve(next));
+    }
+    return [...found];
+  };
+
+  #make(members: readonly Member[]): Part {
+    const nodes = new Set<SchemaNode>();
+    const groups = new Map<readonly Sub[], SchemaNode>();
+    for (const { sub, own } of members) {
+      const expanded = own ? [sub as SchemaNode] : this.#expand(sub);
+      if (expanded === undefined) return NEVER;
+      for (const node of expanded) {
+        nodes.add(node);
+        if (own) continue;
+        if (node.anyOf !== undefined) groups.set(node.anyOf, node);
+        if (node.oneOf !== undefined) groups.set(this.#checkedOneOf(node), node);
+      }
+    }
+    for (const { sub, own } of members) {
+      // Chosen options of a schema that another member names again are not chosen anew.
+      if (own && typeof sub === "object") {
+        for (const group of [sub.anyOf, sub.oneOf]) if (group !== undefined) groups.delete(group);
+      }
+    }
+    const own = [...nodes];
+    if (groups.size === 0) return own.length === 0 ? VALUE : this.#plain(own);
+    const base = own.map((sub): Member => ({ sub, own: true }));
+    return choice(
+      this.#combinations(groups).map((options) =>
+        this.#set([...base, ...options.map((sub): Member => ({ sub, own: false }))])
+      ),
+    );
+  }
+
+  #combinations(groups: ReadonlyMap<readonly Sub[], SchemaNode>): Sub[][] {
+    let all: Sub[][] = [[]];
+    for (const [options, { pointer }] of groups) {
+      if (groups.size > 1 && all.length * options.length > MAX_COMBINATIONS) {
+        refuse("LIMIT", pointer, `more than ${MAX_COMBINATIONS} combinations of options`);
+      }
+      this.#budget.charge(all.length * options.length);
+      all = all.flatMap((chosen) => options.map((option) => [...chosen, option]));
+    }
+    return all;
+  }
+
+  /** The options of a oneOf, which must exclude each other: then it is an anyOf. */
+  #checkedOneOf(node: SchemaNode): readonly Sub[] {
+    const options = node.oneOf!;
+    for (const [i, a] of options.entries()) {
+      for (let j = 0; j < i; j++) {
+        this.#budget.charge();
+        if (disjoint(a, options[j]!, this.#expand)) continue;
+        const at = `${node.pointer}/oneOf`;
+        refuse("UNSUPPORTED", at, `nothing shows that options ${j} and ${i} exclude each other; anyOf asks for less`);
+      }
+    }
+    return options;
+  }
+
+  /** Schemas without options. */
+  #plain(nodes: readonly SchemaNode[]): Part {
+    const merged = merge(nodes);
+    if (merged.values !== undefined) {
+      return oneOfValues(merged.values.filter((value) => agrees(value, merged, nodes)));
+    }
+    const implied = merged.typed ? merged.types : impliedTypes(nodes);
+    if (!merged.typed && implied.size > 4) return VALUE;
+    const types = [...implied].filter((type) =>
+      merged.types.has(type) || (type === "number" && merged.types.has("integer"))
+    );
+    const parts = types.filter((type) => type !== "integer" || !implied.has("number"))
+      .map((type) => this.#ofType(merged.types.has("number") || type !== "number" ? type : "integer", merged, nodes));
+    return parts.length === 1 ? parts[0]! : choice(parts);
+  }
+
+  #ofType(type: TypeName, merged: Merged, nodes: readonly SchemaNode[]): Part {
+    switch (type) {
+      case "null":
+        return oneOfValues([null]);
+      case "boolean":
+        return oneOfValues([true, false]);
+      case "integer":
+        return integerPart(merged);
+      case "number":
+        return merged.min.value === -Infinity && merged.max.value === Infinity
+          ? NUMBER
+          : numberBetween(merged.min, merged.max);
+      case "string":
+        return this.#stringPart(merged);
+      case "array":
+        return arrayPart(nodes, merged, this.#setOf);
+      case "object":
+        return objectPart(nodes, this.#setOf);
+    }
+  }
+
+  #stringPart({ pattern, format, minLength, maxLength, pointer }: Merged): Part {
+    if (maxLength >= 0 && minLength > maxLength) return NEVER;
+    if (format !== undefined) {
+      const known = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
+      if (known === undefined) refuse("UNSUPPORTED", `${pointer}/format`, `the format ${JSON.stringify(format)}`);
+      if (pattern !== undefined) refuse("UNSUPPORTED", `${pointer}/pattern`, "a pattern beside a format");
+      return stringMatching(known, minLength, maxLength, this.#budget);
+    }
+    if (pattern !== undefined) return stringMatching(pattern, minLength, maxLength, this.#budget);
+    return minLength === 0 && maxLength < 0 ? STRING : stringOf(minLength, maxLength);
+  }
+}
+
+function integerPart({ min, max, multipleOf }: Merged): Part {
+  const lo = Math.ceil(min.value), hi = Math.floor(max.value);
+  const from = min.open && lo === min.value ? lo + 1 : lo, to = max.open && hi === max.value ? hi - 1 : hi;
+  return integerBetween(from, to, multipleOf);
+}
+
+/**
+ * Text of the JSON values that a schema accepts. Throws `ARG` for what is no schema, `UNSUPPORTED` for what cannot be
+ * honoured, both with the JSON pointer, and `LIMIT`.
+ */
+export function schemaPart(schema: unknown, budget: Budget): Part {
+  return new SchemaCompiler(schema, budget).compile();
+}

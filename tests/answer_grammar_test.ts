@@ -1,0 +1,138 @@
+/** Grammars of answers: what models of each format may write with tools, schemas and reasoning, and what they may not. */
+import { assert, assertEquals } from "@std/assert";
+import { answerGrammar, type AnswerRules } from "../src/api/tool_grammar.ts";
+import { FORMATS, GENERIC, type ToolFormat } from "../src/text/tools/formats.ts";
+import { createConstraint } from "../src/grammar/constraint.ts";
+import { BYTES, compile } from "./grammar_support.ts";
+import { test } from "./support.ts";
+
+const CITY = {
+  name: "f",
+  parameters: { properties: { city: { enum: ["Ulm"] } }, required: ["city"], additionalProperties: false },
+};
+const NOW = { name: "now", parameters: { type: "object", additionalProperties: false } };
+const RULES: AnswerRules = {
+  format: GENERIC,
+  tools: [CITY, NOW],
+  required: false,
+  single: false,
+  text: undefined,
+  reasoning: undefined,
+  thinking: "free",
+};
+const BYTE_0 = 3, END = 2;
+
+/** How far a text is allowed, and whether it may end there. */
+function walk(rules: Partial<AnswerRules>, text: string): { fits: string; ends: boolean } {
+  const constraint = createConstraint(compile(answerGrammar({ ...RULES, ...rules })!), BYTES.tables);
+  const allowed = (token: number): boolean => {
+    const mask = new Uint32Array(Math.ceil(BYTES.size / 32));
+    return !constraint.fill(mask) || ((mask[token >> 5]! >>> (token & 31)) & 1) === 1;
+  };
+  const bytes = new TextEncoder().encode(text);
+  let n = 0;
+  for (; n < bytes.length && allowed(BYTE_0 + bytes[n]!); n++) constraint.accept(BYTE_0 + bytes[n]!);
+  return { fits: new TextDecoder().decode(bytes.subarray(0, n)), ends: n === bytes.length && allowed(END) };
+}
+
+function assertFits(rules: Partial<AnswerRules>, ...texts: string[]): void {
+  for (const text of texts) assertEquals(walk(rules, text), { fits: text, ends: true });
+}
+
+/** Each text is allowed up to the bar, and neither further nor as a whole. */
+function assertBreaks(rules: Partial<AnswerRules>, ...texts: string[]): void {
+  for (const text of texts) {
+    const [good, bad = ""] = text.split("|");
+    const { fits, ends } = walk(rules, good + bad);
+    assertEquals([fits, ends], [good, false], text);
+  }
+}
+
+function format(name: string): ToolFormat {
+  return FORMATS.find((one) => one.name === name)!;
+}
+
+const CALL = '<tool_call>\n{"name": "f", "arguments": {"city":"Ulm"}}\n</tool_call>';
+const NOW_CALL = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>';
+
+test("answer grammar: calls that must come, one or several", () => {
+  const required = { required: true };
+  assertFits(required, CALL, `${CALL}\n${NOW_CALL}`, NOW_CALL);
+  assertFits({ ...required, single: true }, CALL);
+  // "|" cannot stand in these texts
+  assertBreaks(
+    required,
+    "|Hello",
+    '<tool_call>\n{"name": "|g"',
+    '<tool_call>\n{"name": "f", "arguments": {|}}',
+    `${CALL}\n|x`,
+  );
+  assertBreaks({ ...required, single: true }, `${CALL}|\n${CALL}`);
+});
+
+test("answer grammar: text is free until the mark of a call, and after it", () => {
+  assertFits({}, "", "Hello <tool_cal", `Hm. ${CALL} and ${NOW_CALL}`, '{"name": "x"}');
+  assertBreaks({}, "<tool_call>|x", '<tool_call>\n{"name": "now", "arguments": {|"', `${CALL}<tool_call>|<`);
+});
+
+test("answer grammar: every format is what its reader reads", () => {
+  const calls: Record<string, [one: string, two: string]> = {
+    mistral: [
+      '[TOOL_CALLS] [{"name": "now", "arguments": {}}]',
+      '[TOOL_CALLS] [{"name": "now", "arguments": {}}, {"name": "now", "arguments": {}}]',
+    ],
+    "mistral-dense": ['[TOOL_CALLS][{"name": "now", "arguments": {}}]', ""],
+    "mistral-args": ["[TOOL_CALLS]now[ARGS]{}", "[TOOL_CALLS]now[ARGS]{}[TOOL_CALLS]now[ARGS]{}"],
+    deepseek: [
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "",
+    ],
+    "deepseek-3.1": [
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "",
+    ],
+    hermes: [NOW_CALL, `${NOW_CALL}\n${NOW_CALL}`],
+    granite: ['<|tool_call|>[{"name": "now", "arguments": {}}]', ""],
+    llama: [
+      '{"name": "now", "parameters": {}}',
+      '{"name": "now", "parameters": {}}; {"name": "now", "parameters": {}}',
+    ],
+  };
+  assertEquals(Object.keys(calls).sort(), FORMATS.map(({ name }) => name).sort());
+  for (const [name, [one, two]] of Object.entries(calls)) {
+    const rules = { format: format(name) };
+    assertFits({ ...rules, required: true }, one);
+    if (two !== "") assertFits({ ...rules, required: true }, two);
+    const { fits } = walk({ ...rules, required: true }, one.replace("now", "never"));
+    assert(fits.length < one.length, name);
+    const mark = format(name).begins[0]!;
+    assertFits(rules, `text ${name === "llama" ? mark + one : one} text`);
+    assertEquals(walk(rules, `a ${mark}\u0000`).fits, `a ${mark}`, `${name}: after its mark nothing but a call`);
+  }
+});
+
+test("answer grammar: text by a schema, or a call", () => {
+  const text = { kind: "schema", schema: { type: "boolean" } } as const;
+  assertFits({ text }, "true", CALL);
+  assertBreaks({ text }, "|Hello", "<tool_call>|x");
+  assertFits({ text, tools: [] }, "false");
+  assertBreaks({ text, tools: [] }, "|<tool_call>");
+  assertEquals(answerGrammar({ ...RULES, tools: [] }), undefined);
+});
+
+test("answer grammar: reasoning comes before what is constrained, as far as the prompt leaves room for it", () => {
+  const reasoning = { open: "<think>", close: "</think>" };
+  const base = { text: { kind: "schema", schema: { type: "boolean" } }, tools: [], reasoning } as const;
+  const thoughts = ["", "hm", "a < b <</ </thin </think < </<think", "<", "<</thin"];
+  for (const thought of thoughts) {
+    assertFits({ ...base, thinking: "open" }, `${thought}</think>\n\ntrue`);
+    assertFits({ ...base, thinking: "free" }, `<think>${thought}</think>true`);
+  }
+  assertFits({ ...base, thinking: "free" }, "true");
+  assertFits({ ...base, thinking: "closed" }, "true");
+  assertBreaks({ ...base, thinking: "closed" }, "|<think>");
+  assertBreaks({ ...base, thinking: "open" }, "true|", "<</think>|x", "</think>|<");
+  assertFits({ reasoning, required: true, thinking: "open" }, `I must </call.</think>\n${CALL}`);
+  const bracket = { open: "[THINK]", close: "[/THINK]" };
+  assertFits({ ...base, reasoning: bracket, thinking: "open" }, "[[/ [x] [/THIN [/THINK]true");
+});

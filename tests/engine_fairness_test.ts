@@ -1,0 +1,181 @@
+/** Who gets a place, pages and a share of a step, and who waits: rules that random traffic would not tell apart. */
+import { assert, assertEquals } from "@std/assert";
+import { NO_SAMPLING } from "../src/engine/batch.ts";
+import { shareChunk } from "../src/engine/chunk_size.ts";
+import { PagePool } from "../src/engine/pages.ts";
+import { PrefixIndex } from "../src/engine/prefix_index.ts";
+import { type PlannedStep, Scheduler } from "../src/engine/scheduler.ts";
+import type { Sequence, SequenceRequest } from "../src/engine/sequence.ts";
+import { PASSES_MAX } from "../src/engine/waiting.ts";
+import { test } from "./support.ts";
+
+const PAGE = 16;
+
+let nextId = 1;
+function request(nPrompt: number, more: Partial<SequenceRequest> = {}): SequenceRequest {
+  const id = nextId++;
+  const tokens = Array.from({ length: nPrompt }, (_, i) => 1000 * id + i);
+  const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, maxTokens: 8, credit: 256, constrained: false };
+  return { id, tokens, ...plain, salt: "", queueTimeoutMs: 0, ...more };
+}
+
+/** `nPages` usable pages. */
+function scheduler(maxSequences: number, nPages: number): Scheduler {
+  return new Scheduler({ maxSequences, groups: [{ pageTokens: PAGE, nPages: nPages + 1, window: 0 }] });
+}
+
+/** Runs one step; ids of its sequences, in order. */
+function step(s: Scheduler, nPromptMax = 64): number[] {
+  const planned: PlannedStep | undefined = s.next(256, nPromptMax, []);
+  if (planned === undefined) return [];
+  s.finished(planned, (sequence) => {
+    sequence.tokens.push(sequence.tokens.length);
+    sequence.credit--;
+    if (sequence.tokens.length >= sequence.lengthMax) s.end(sequence);
+  });
+  return planned.entries.map(({ sequence }) => sequence.id);
+}
+
+test("pages: sequences grow as long as there are pages, then the youngest starts again later", () => {
+  const s = scheduler(3, 4);
+  const [a, b, c] = [16, 16, 16].map((n) => s.add(request(n - 2, { maxTokens: 24 }), 0)) as [
+    Sequence,
+    Sequence,
+    Sequence,
+  ];
+  assertEquals(step(s), [a.id, b.id], "the third would be the first to go: two may still grow");
+  while (b.state === "running") step(s);
+  assertEquals([a.state, b.state, c.state], ["running", "waiting", "waiting"]);
+  assertEquals(s.counts.nPreemptions, 1);
+  const had = b.tokens.length;
+  for (let i = 0; s.sequences.length > 0; i++) {
+    assert(i < 200, "it goes on for ever");
+    step(s);
+  }
+  assert(had < b.lengthMax && b.tokens.length === b.lengthMax, "it went on from its tokens");
+  assertEquals([s.pages.used, s.pages.total], [0, 4]);
+});
+
+test("pages: the index gives up its pages before anybody loses a place", () => {
+  const s = scheduler(2, 4);
+  s.add(request(48, { maxTokens: 1 }), 0);
+  step(s);
+  assertEquals([s.pages.used, s.pages.cached], [0, 3]);
+  const [a, b] = [s.add(request(20, { maxTokens: 12 }), 0), s.add(request(20, { maxTokens: 12 }), 0)];
+  while (s.sequences.length > 0) step(s);
+  assertEquals([a.nGenerated, b.nGenerated, s.counts.nPreemptions], [12, 12, 0]);
+});
+
+test("pages: a reader that stopped goes before the youngest, though it is the oldest", () => {
+  const s = scheduler(3, 5);
+  const slow = s.add(request(10, { credit: 1, maxTokens: 30 }), 0);
+  const a = s.add(request(14, { maxTokens: 30 }), 0), b = s.add(request(4, { maxTokens: 30 }), 0);
+  assertEquals(step(s), [slow.id, a.id, b.id]);
+  for (let i = 0; slow.state === "running"; i++) {
+    assert(i < 100, "it holds on to its pages");
+    step(s);
+  }
+  assertEquals([a.state, b.state, s.counts.nPreemptions], ["running", "running", 1]);
+});
+
+test("prefix index: sequences of another salt find nothing, those of the same one do", () => {
+  const s = scheduler(1, 8);
+  const tokens = Array.from({ length: 40 }, (_, i) => i);
+  const cachedOf = (salt: string): number => {
+    const sequence = s.add(request(0, { tokens, salt, maxTokens: 1 }), 0);
+    step(s);
+    return sequence.nCached;
+  };
+  assertEquals(["a", "b", "", "a", "b", ""].map(cachedOf), [0, 0, 0, 32, 32, 32]);
+  assertEquals([s.counts.nLookedUp, s.counts.nFound], [240, 96]);
+});
+
+test("prefix index: equal hashes are not equal tokens", () => {
+  const prime = 0x01000193, start = 0x811c9dc5;
+  const [a, b, other] = [5, 6, 77];
+  const collides = b ^ Math.imul(start ^ a, prime) ^ Math.imul(start ^ other, prime);
+  const pool = new PagePool(8), index = new PrefixIndex(pool, 2);
+  const pages = [pool.allocate()], others = [pool.allocate()];
+  index.put("", [a, b], pages, 1);
+  assertEquals(index.take("", [other, collides, 0], 1), []);
+  index.put("", [other, collides], others, 1);
+  assertEquals([index.take("", [a, b, 0], 1), index.take("", [other, collides, 0], 1)], [[1], [2]]);
+});
+
+test("prefix index: a prefix computed twice is held once", () => {
+  const pool = new PagePool(8), index = new PrefixIndex(pool, 2);
+  const mine = [pool.allocate(), pool.allocate()], yours = [pool.allocate(), pool.allocate()];
+  index.put("", [1, 2, 3, 4], mine, 2);
+  index.put("", [1, 2, 5, 6], yours, 2);
+  assertEquals(yours, [mine[0], 4], "the first page is the one that the index has");
+  assertEquals(pool.free, 4, "the other is free again");
+});
+
+test("chunks: the oldest gets half, the shortest of the others are served first, nothing is wasted", () => {
+  assertEquals(shareChunk([1000], 64), [64]);
+  assertEquals(shareChunk([1000, 1000], 64), [32, 32]);
+  assertEquals(shareChunk([1000, 500, 20], 64), [32, 12, 20]);
+  assertEquals(shareChunk([1000, 10, 20], 64), [34, 10, 20]);
+  assertEquals(shareChunk([10, 500, 500], 64), [10, 54, 0]);
+  assertEquals(shareChunk([3, 4], 64), [3, 4]);
+  assertEquals(shareChunk([9, 9], 1), [1, 0]);
+  assertEquals([shareChunk([], 64), shareChunk([5], 0)], [[], [0]]);
+});
+
+test("fair: a short prompt that comes after a long one ends first, and short ones don't hold up the long one", () => {
+  const s = scheduler(4, 200);
+  const long = s.add(request(1024, { maxTokens: 1 }), 0);
+  step(s);
+  const short = s.add(request(20, { maxTokens: 1 }), 0);
+  assertEquals(step(s), [long.id, short.id]);
+  assertEquals([short.state, long.state], ["ended", "running"]);
+  let steps = 2;
+  for (; long.state !== "ended"; steps++) {
+    // There are always two prompts that are shorter.
+    while (s.nRunning + s.nWaiting < 3) s.add(request(64, { maxTokens: 1 }), 0);
+    step(s);
+  }
+  assert(steps <= 1024 / 32, `${steps} steps: it got less than half of each`);
+});
+
+test("fair: a sequence that needs many pages is passed by few, then they come to it", () => {
+  const s = scheduler(4, 8);
+  for (let i = 0; i < 3; i++) s.add(request(20, { maxTokens: 12 }), 0);
+  step(s);
+  const big = s.add(request(110, { maxTokens: 2 }), 0);
+  const passed: number[] = [];
+  for (let i = 0; big.nPlaced === 0; i++) {
+    assert(i < 500, "it waits for ever");
+    while (s.nWaiting < 3) s.add(request(20, { maxTokens: 12 }), 0);
+    const before = new Set(s.sequences.filter(({ state }) => state === "running").map(({ id }) => id));
+    step(s);
+    for (const { id, state } of s.sequences) {
+      if (state === "running" && !before.has(id) && id !== big.id) passed.push(id);
+    }
+  }
+  assertEquals(passed.length, PASSES_MAX);
+});
+
+test("queue: those that waited too long for their first place are told, in time and no others", () => {
+  const s = scheduler(1, 8);
+  const running = s.add(request(4, { queueTimeoutMs: 10 }), 0);
+  assertEquals(step(s), [running.id]);
+  const [patient, late, later] = [0, 50, 20].map((queueTimeoutMs, i) =>
+    s.add(request(4, { queueTimeoutMs }), 100 * i)
+  ) as [Sequence, Sequence, Sequence];
+  assertEquals(s.expire(149), []);
+  assertEquals(s.expire(150), [late]);
+  assertEquals(late.state, "ended");
+  assertEquals(s.expire(219), []);
+  assertEquals(s.expire(1e9), [later]);
+  assertEquals(s.sequences, [running, patient]);
+});
+
+test("queue: one that lost its place is not told that it waited too long", () => {
+  const s = scheduler(2, 3);
+  s.add(request(14, { maxTokens: 30 }), 0);
+  const young = s.add(request(14, { maxTokens: 30, queueTimeoutMs: 5 }), 0);
+  while (young.nPlaced === 0 || young.state === "running") step(s);
+  assertEquals(young.state, "waiting");
+  assertEquals(s.expire(1e9), []);
+});
