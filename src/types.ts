@@ -34,9 +34,9 @@ export interface PlacementOptions {
   /** Sequences that can run at once, 1-256; default 8. */
   maxSequences?: number | undefined;
   /**
-   * Tokens whose keys and values are kept, all sequences together, 1-2^28. Sequences take pages of it as they grow; when
-   * it is full the youngest waits and is computed again. Default: the whole context of every sequence, as far as half
-   * of the free memory goes.
+   * Tokens whose keys and values are kept, all sequences together, 1-2^28. Sequences take pages of it as they grow;
+   * when it is full the youngest waits and is computed again. Default: the whole context of every sequence, as far as
+   * half of the free memory goes.
    */
   kvTokens?: number | undefined;
   /** CPU threads, 1-256; default the physical cores within this process's quota, or `REALIZAR_THREADS`. */
@@ -101,9 +101,9 @@ export interface GenerateOptions extends SamplingOptions {
   schema?: unknown;
   /** The answer's text is in this language; not together with `schema`. A string is a GBNF grammar. */
   grammar?: string | GrammarSource | undefined;
-  /** Tools the model may call; for conversations. */
+  /** Tools the model may call; for conversations, and with `answer` for the tokens of one that was told of them. */
   tools?: readonly ToolDefinition[] | undefined;
-  /** Default `auto` with tools, `none` without. */
+  /** Default `auto` with tools, `none` without. With `none` a conversation is not told of tools at all. */
   toolChoice?: ToolChoice | undefined;
   /** Whether one answer may call several tools. Default true. */
   parallelToolCalls?: boolean | undefined;

@@ -1,4 +1,4 @@
-/** Grammars of answers: what models of each format may write with tools, schemas and reasoning, and what they may not. */
+/** Grammars of answers: what models of each format may write with tools, schemas, reasoning, and what not. */
 import { assert, assertEquals } from "@std/assert";
 import { answerGrammar, type AnswerRules } from "../src/api/tool_grammar.ts";
 import { FORMATS, GENERIC, type ToolFormat } from "../src/text/tools/formats.ts";
@@ -84,13 +84,15 @@ test("answer grammar: every format is what its reader reads", () => {
     "mistral-dense": ['[TOOL_CALLS][{"name": "now", "arguments": {}}]', ""],
     "mistral-args": ["[TOOL_CALLS]now[ARGS]{}", "[TOOL_CALLS]now[ARGS]{}[TOOL_CALLS]now[ARGS]{}"],
     deepseek: [
-      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```" +
+      "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
       "",
     ],
     "deepseek-3.1": [
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
       "",
     ],
+    "qwen3-coder": ["<tool_call>\n<function=now>\n</function>\n</tool_call>", ""],
     hermes: [NOW_CALL, `${NOW_CALL}\n${NOW_CALL}`],
     granite: ['<|tool_call|>[{"name": "now", "arguments": {}}]', ""],
     llama: [
@@ -109,6 +111,30 @@ test("answer grammar: every format is what its reader reads", () => {
     assertFits(rules, `text ${name === "llama" ? mark + one : one} text`);
     assertEquals(walk(rules, `a ${mark}\u0000`).fits, `a ${mark}`, `${name}: after its mark nothing but a call`);
   }
+});
+
+test("answer grammar: arguments as elements follow their properties", () => {
+  const parameters = {
+    properties: { text: { type: "string" }, kind: { type: "string", enum: ["a", "b"] }, n: { type: "integer" } },
+    required: ["text", "n"],
+  };
+  const rules = { format: format("qwen3-coder"), tools: [{ name: "f", parameters }], required: true };
+  const written = (...elements: [key: string, value: string][]): string => {
+    const all = elements.map(([key, value]) => `<parameter=${key}>\n${value}\n</parameter>\n`);
+    return `<tool_call>\n<function=f>\n${all.join("")}</function>\n</tool_call>`;
+  };
+  assertFits(
+    rules,
+    written(["text", 'x\n</par "é"\n\n'], ["n", "-3"]),
+    written(["text", ""], ["kind", "b"], ["n", "0"]),
+  );
+  assertBreaks(
+    rules,
+    "<tool_call>\n<function=f>\n<|/function>",
+    "<tool_call>\n<function=f>\n<parameter=|n>",
+    "<tool_call>\n<function=f>\n<parameter=text>\n\n</parameter>\n<parameter=kind>\n|c",
+    "<tool_call>\n<function=f>\n<parameter=text>\n\n</parameter>\n<parameter=n>\n|x",
+  );
 });
 
 test("answer grammar: text by a schema, or a call", () => {

@@ -1,4 +1,4 @@
-/** Conversations with tools in chat templates: against transformers, in templates without tools, and hostile content. */
+/** Conversations with tools in chat templates: against transformers, in templates without tools, hostile content. */
 import { readFileSync } from "node:fs";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
@@ -90,8 +90,8 @@ test("tool template: one that refuses system messages has the tools in the first
 
 test("tool template: ids that a template can't take become short ones, the same for call and result", () =>
   withTemplate(
-    "{# length 9 #}{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.id }},{{ c.function.arguments | tojson }}" +
-      "{% endfor %}{{ m.tool_call_id }};{% endfor %}",
+    "{# length 9 #}{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.id }}," +
+      "{{ c.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }};{% endfor %}",
     async (client) => {
       const toolCalls = [{ id: "call_0123456789abcdef", name: "f", arguments: "{}" }];
       const result = { role: "tool", content: "", toolCallId: "call_0123456789abcdef" };

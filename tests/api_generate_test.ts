@@ -193,7 +193,7 @@ test("generate: what is out of range is refused, by name, and never an unhandled
     await refused("ARG", model.generate([]).result());
     await refused("ARG", model.generate([99999]).result());
     await refused("LIMIT", model.generate(new Array<number>(model.info.contextSize).fill(5)).result());
-    await refused("UNSUPPORTED", model.generate("x", { schema: {} }).result());
+    await refused("ARG", model.generate("x", { schema: {}, grammar: 'root ::= "a"' }).result());
     await assertRejects(() => parts(model.generate([])), RealizarError);
     void model.generate([]); // nobody looks: no unhandled rejection
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -179,3 +179,46 @@ test("queue: one that lost its place is not told that it waited too long", () =>
   assertEquals(young.state, "waiting");
   assertEquals(s.expire(1e9), []);
 });
+
+/** `n` prompts that begin with the same `nShared` tokens and go on with 10 of their own. */
+function alike(s: Scheduler, n: number, nShared: number): Sequence[] {
+  const shared = Array.from({ length: nShared }, (_, i) => i);
+  return Array.from({ length: n }, (_, k) => {
+    const own = Array.from({ length: 10 }, (_, i) => 5000 + 100 * k + i);
+    return s.add(request(0, { tokens: [...shared, ...own], maxTokens: 1 }), 0);
+  });
+}
+
+test("prefix: prompts that come together compute their common beginning once", () => {
+  const s = scheduler(4, 100);
+  const all = alike(s, 4, 160);
+  let nTokens = 0;
+  for (let planned = s.next(256, 64, []); planned !== undefined; planned = s.next(256, 64, [])) {
+    nTokens += planned.nTokens;
+    s.finished(planned, (sequence) => s.end(sequence));
+  }
+  assertEquals(all.map(({ state, nCached }) => [state, nCached]), [
+    ["ended", 0],
+    ["ended", 160],
+    ["ended", 160],
+    ["ended", 160],
+  ]);
+  assertEquals(nTokens, 160 + 4 * 10);
+  assertEquals(s.pages.used, 0);
+});
+
+test("prefix: when the one that computes a common beginning is gone, the next goes on from there", () => {
+  const s = scheduler(3, 100);
+  const [first, second, third] = alike(s, 3, 160) as [Sequence, Sequence, Sequence];
+  assertEquals([step(s), step(s)], [[first.id], [first.id]]);
+  s.end(first);
+  const computed = [first, second, third].map(() => 0);
+  while (s.sequences.length > 0) {
+    const planned = s.next(256, 64, [])!;
+    planned.entries.forEach(({ sequence }, i) => computed[sequence.id - first.id]! += planned.seqs[i]!.tokens.length);
+    s.finished(planned, (sequence) => s.end(sequence));
+  }
+  assertEquals(second.nCached, 128, "two chunks of 64 were there");
+  assertEquals(computed, [0, 42, 10]);
+  assertEquals(third.nCached, 160);
+});

@@ -1,6 +1,6 @@
 /**
- * The scheduler in a million steps of random traffic. A failure names its seed; REALIZAR_SIMULATION_SEED=<seed> runs that
- * world alone.
+ * The scheduler in a million steps of random traffic. A failure names its seed; REALIZAR_SIMULATION_SEED=<seed> runs
+ * that world alone.
  */
 import { assert } from "@std/assert";
 import { env } from "../src/platform/env.ts";
@@ -24,15 +24,12 @@ const only = env("REALIZAR_SIMULATION_SEED");
 for (let part = 0; part < PARTS && only === undefined; part++) {
   test(`simulation: ${STEPS_A_PART} steps of random traffic, part ${part + 1} of ${PARTS}`, () => {
     const sums = { steps: 0, expired: 0, failedSteps: 0, preemptions: 0, found: 0, ended: 0 };
-    let worstIdle = 0;
     for (let seed = part * 1_000_000; sums.steps < STEPS_A_PART; seed++) {
       const tally = live(seed);
       for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += tally[name];
-      worstIdle = Math.max(worstIdle, tally.worstIdle);
     }
     // The worlds had in them what they are to be tried with.
     for (const [name, n] of Object.entries(sums)) assert(n > 1000, `${name}: ${n}`);
-    if (env("SIM_DEBUG") !== undefined) console.log(sums, worstIdle);
   });
 }
 

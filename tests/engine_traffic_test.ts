@@ -7,8 +7,8 @@ import { Scheduler } from "../src/engine/scheduler.ts";
 import { createStats, readStats } from "../src/engine/stats.ts";
 import { RealizarError } from "../src/errors.ts";
 import type { Constraint } from "../src/grammar/wire.ts";
+import { Dice } from "./dice.ts";
 import { FakeDevice, mix, sampleOf } from "./fake_device.ts";
-import { Dice } from "./scheduler_world.ts";
 import { test } from "./support.ts";
 
 const VOCAB = 64;

@@ -8,17 +8,7 @@ import { stringTableOf } from "../src/string_table.ts";
 import { TOKEN_TYPE, Vocab } from "../src/text/vocab.ts";
 import { test, testUnless } from "./support.ts";
 import { readSource, smallSpmSource, vocabularyMissing } from "./text_support.ts";
-import {
-  allowedTokens,
-  allows,
-  BYTES,
-  compile,
-  END,
-  PIECEWISE,
-  randomOf,
-  randomWalk,
-  refusedAt,
-} from "./grammar_support.ts";
+import { allowedTokens, allows, BYTES, compile, END, PIECEWISE, randomWalk, refusedAt } from "./grammar_support.ts";
 import { SCHEMA_CASES } from "./grammar_container_schemas.ts";
 
 /** Whether bytes are the beginning of a text of a grammar, followed through the vocabulary of bytes. */
@@ -242,36 +232,4 @@ test("ends: a vocabulary that cannot write what must follow has an empty mask", 
   const vocab = Vocab.build({ ...source, tokens: stringTableOf(tokens), tokenTypes, scores: new Float32Array(4) });
   const constraint = createConstraint(compile({ kind: "text", text: "b" }), vocab.tables);
   assertEquals(allowedTokens(constraint, vocab), []);
-});
-
-test("parts: sequences, choices and repetitions with separators", () => {
-  const digit: GrammarSource = { kind: "schema", schema: { type: "integer", minimum: 0, maximum: 9 } };
-  const repeat = (min: number, max: number | undefined): WireGrammar =>
-    compile({
-      kind: "sequence",
-      parts: [{ kind: "text", text: "<" }, { kind: "repeat", of: digit, min, max, separator: ", " }, {
-        kind: "text",
-        text: ">",
-      }],
-    });
-  const judge = (grammar: WireGrammar, texts: readonly string[]): boolean[] =>
-    texts.map((text) => refusedAt(grammar, text) < 0);
-  const texts = ["<>", "<1>", "<1, 2>", "<1, 2, 3>", "<1, 2, 3, 4>", "<1 2>", "<1, >"];
-  assertEquals(judge(repeat(0, undefined), texts), [true, true, true, true, true, false, false]);
-  assertEquals(judge(repeat(1, 2), texts), [false, true, true, false, false, false, false]);
-  assertEquals(judge(repeat(3, 3), texts), [false, false, false, true, false, false, false]);
-  assertEquals(judge(repeat(0, 0), texts), [true, false, false, false, false, false, false]);
-  const choice = compile({
-    kind: "choice",
-    options: [{ kind: "text", text: "yes" }, { kind: "text", text: "" }, digit],
-  });
-  assertEquals(judge(choice, ["yes", "", "7", "no", "77"]), [true, true, true, false, false]);
-});
-
-test("parts: long texts of one byte each keep the stack small", () => {
-  const grammar = compile({ kind: "gbnf", grammar: 'root ::= "a" root | "b"' });
-  const random = randomOf(1);
-  const text = "a".repeat(3000 + Math.floor(random() * 10));
-  assertEquals(refusedAt(grammar, `${text}b`), -1);
-  assertEquals(refusedAt(grammar, text), text.length);
 });

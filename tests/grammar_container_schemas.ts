@@ -54,6 +54,29 @@ const CONTAINERS: readonly SchemaCase[] = [
     accepted: ['{"z":null,"y":null}'],
     refused: [["{}", 1]],
   },
+  {
+    name: "names by pattern",
+    schema: { patternProperties: { "^[a-c]+$": { type: "integer" } }, additionalProperties: false },
+    accepted: ["{}", '{"a":1,"abc":2}'],
+    refused: [['{"d', 2], ['{"a":"', 5]],
+  },
+  {
+    name: "names by schema",
+    schema: { type: "object", propertyNames: { minLength: 2, maxLength: 3 }, additionalProperties: { type: "null" } },
+    accepted: ["{}", '{"ab":null,"abc":null}'],
+    refused: [['{"a"', 3], ['{"abcd', 5]],
+  },
+  {
+    name: "listed names",
+    schema: {
+      type: "object",
+      propertyNames: { type: "string", enum: ["a", "b", "c"] },
+      required: ["b"],
+      additionalProperties: { type: "integer" },
+    },
+    accepted: ['{"b":1}', '{"b":1,"a":2,"c":3}'],
+    refused: [['{"a', 2], ['{"b":1,"b', 8], ['{"b":1,"d', 8]],
+  },
   { name: "any object", schema: { type: "object" }, accepted: ['{"a":{"b":[{}]}}', "{}"], refused: [["[", 0]] },
   {
     name: "array",

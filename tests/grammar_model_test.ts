@@ -90,7 +90,12 @@ test("model: what is wrong with a schema or a grammar is told by the generation"
   const [code, message] = await codeOf({ schema: { "~standard": { vendor: "v", validate: () => 1 } } });
   assertEquals(code, "ARG");
   assertStringIncludes(message, "only validates");
-  // And the model goes on.
+  // Only the generation whose grammar cannot be followed ends, and the model goes on.
+  const ambiguous = 'root ::= s "!"\ns ::= (a a a){1,1000000}\na ::= ("x" | "x" s "x"){1,1000000}';
+  const beside = model.generate("x", { ...WILD, schema: SCHEMA, seed: 5, maxTokens: 300 }).result();
+  // The sign that would end it is the token of its byte.
+  assertEquals((await codeOf({ grammar: ambiguous, logitBias: { [0x21]: -Infinity } }))[0], "LIMIT");
+  assertEquals((await beside).finishReason, "stop");
   assertEquals((await model.generate("x", { grammar: 'root ::= "ok"' }).result()).text, "ok");
 });
 

@@ -52,6 +52,17 @@ export const SCALARS: readonly SchemaCase[] = [
     refused: [["-0.125", 6], ["-2.51", 4], ["0", 0], ["-3", 1]],
   },
   {
+    name: "two patterns and a format",
+    schema: { allOf: [{ pattern: "^20" }, { type: "string", format: "date", pattern: "-0[1-3]$" }] },
+    accepted: ['"2024-11-02"'],
+    refused: [['"1999', 1], ['"2024-11-04"', 10]],
+  },
+  {
+    name: "a format that a pattern tells",
+    schema: { type: "string", format: "x-code", pattern: "^[A-Z]{3}$" },
+    accepted: ['"ABC"'],
+  },
+  {
     name: "multiples",
     schema: { type: "integer", multipleOf: 15, minimum: -100, maximum: 1000 },
     accepted: ["0", "15", "-90", "990", "105"],
@@ -113,6 +124,11 @@ export const SCALARS: readonly SchemaCase[] = [
   },
   { name: "uuid", schema: { type: "string", format: "uuid" }, accepted: ['"123e4567-e89b-12d3-a456-426614174000"'] },
   { name: "ipv4", schema: { type: "string", format: "ipv4" }, accepted: ['"255.0.10.1"'], refused: [['"256.', 3]] },
+  {
+    name: "uri",
+    schema: { type: "string", format: "uri" },
+    accepted: ['"https://a-b.example.org:80/x/y.z?q=1&r=#top"', '"http://a"'],
+  },
   { name: "ipv6", schema: { type: "string", format: "ipv6" }, accepted: ['"2001:db8:0:0:0:0:0:1"'] },
   { name: "email", schema: { type: "string", format: "email" }, accepted: ['"a.b+c@x-y.example.org"'] },
   { name: "hostname", schema: { type: "string", format: "hostname" }, accepted: ['"a-b.example.org"'] },

@@ -20,10 +20,11 @@ export const BYTES: Vocab = Vocab.build(smallSpmSource([]));
 /** Pieces that lie across the joints of JSON: ends of strings with what follows, several brackets, parts of words. */
 // deno-fmt-ignore
 const PIECES = [
-  '{"', '":', '": ', '","', '", "', '"}', '"},', "}}", "]}", "}]", "]]", "[[", '["', '"]', '{}', "[]", ", ", ": ", '"\n',
-  '",\n', "{\n", "\n ", "\n  ", "  ", "    ", '\\"', "\\\\", "\\u", "\\n", 'a"', 'b":', "ab", "abc", "abcd", "a\\", "true",
-  "true,", "false}", "null]", "nu", "12", "123", "1.5", "-1", "0.", "e5", "12}", "3,", "é", "éa", "日本", '日"', "😀", "name",
-  'name"', '"name":', "id", "kind", "red", 'red"', "green", "2024", "-01", "T1", "<t", "<tool>", "tool>{", "x<tool>", "l>",
+  '{"', '":', '": ', '","', '", "', '"}', '"},', "}}", "]}", "}]", "]]", "[[", '["', '"]', '{}', "[]", ", ", ": ",
+  '"\n', '",\n', "{\n", "\n ", "\n  ", "  ", "    ", '\\"', "\\\\", "\\u", "\\n", 'a"', 'b":', "ab", "abc", "abcd",
+  "a\\", "true", "true,", "false}", "null]", "nu", "12", "123", "1.5", "-1", "0.", "e5", "12}", "3,", "é", "éa", "日本",
+  '日"', "😀", "name", 'name"', '"name":', "id", "kind", "red", 'red"', "green", "2024", "-01", "T1", "<t", "<tool>",
+  "tool>{", "x<tool>", "l>",
 ];
 
 /** The same with pieces of several bytes, many of them across the joints of JSON. */
@@ -135,7 +136,7 @@ export function validatorOf(schema: unknown): (value: unknown) => boolean {
   const require = createRequire(AJV);
   const { Ajv2020 } = require("ajv/dist/2020") as { Ajv2020: new (options: object) => object };
   const { default: addFormats } = require("ajv-formats") as { default: (ajv: object) => void };
-  const ajv = new Ajv2020({ strict: false, unicodeRegExp: true }) as {
+  const ajv = new Ajv2020({ strict: false, unicodeRegExp: true, logger: false }) as {
     compile(schema: unknown): (value: unknown) => boolean;
   };
   addFormats(ajv);

@@ -6,35 +6,12 @@ import { NO_SAMPLING } from "../src/engine/batch.ts";
 import { type PlannedStep, Scheduler } from "../src/engine/scheduler.ts";
 import type { Sequence } from "../src/engine/sequence.ts";
 import { PASSES_MAX } from "../src/engine/waiting.ts";
+import { ArrayDevice } from "./array_device.ts";
+import { Dice, must } from "./dice.ts";
 import { mix, sampleOf } from "./fake_device.ts";
 
 const VOCAB = 50;
 const QUEUE_MAX = 6;
-const GARBAGE = 0x5bd1e995;
-
-/** A generator of the small kind; the same seed gives the same numbers. */
-export class Dice {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = mix(seed, 1) || 1;
-  }
-
-  /** 0 ... n - 1. */
-  roll(n: number): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return (x >>> 0) % n;
-  }
-
-  /** True once in n times. */
-  once(n: number): boolean {
-    return this.roll(n) === 0;
-  }
-}
 
 interface Life {
   sequence: Sequence;
@@ -62,10 +39,6 @@ export interface Tally {
   worstIdle: number;
 }
 
-function must(condition: boolean, what: () => string): void {
-  if (!condition) throw new Error(what());
-}
-
 /** One scheduler, its device and its users. */
 export class SchedulerWorld {
   readonly tally: Tally = {
@@ -85,9 +58,7 @@ export class SchedulerWorld {
   readonly #maxSequences: number;
   readonly #lengthMax: number;
   readonly #scheduler: Scheduler;
-  readonly #hashes: Uint32Array;
-  readonly #ids: Int32Array;
-  readonly #last: Int32Array;
+  readonly #device: ArrayDevice;
   readonly #lives = new Map<Sequence, Life>();
   readonly #flights: PlannedStep[] = [];
   readonly #holders: Uint16Array;
@@ -112,9 +83,8 @@ export class SchedulerWorld {
       maxSequences: this.#maxSequences,
       groups: [{ pageTokens: this.#pageTokens, nPages, window: this.#window }],
     });
-    this.#hashes = new Uint32Array(nPages * this.#pageTokens);
-    this.#ids = new Int32Array(nPages * this.#pageTokens);
-    this.#last = new Int32Array(this.#maxSequences).fill(-1);
+    const [pageTokens, window, nSlots] = [this.#pageTokens, this.#window, this.#maxSequences];
+    this.#device = new ArrayDevice({ vocabSize: VOCAB, pageTokens, nPages, nSlots, window }, dice);
     this.#holders = new Uint16Array(nPages);
   }
 
@@ -218,7 +188,7 @@ export class SchedulerWorld {
   #land(): void {
     const step = this.#flights.shift()!;
     if (this.#dice.once(this.#trouble)) return this.#fail(step);
-    const tokens = this.#compute(step, false);
+    const tokens = this.#device.compute(step, false);
     this.#scheduler.finished(step, (sequence, out) => this.#accept(sequence, tokens[out]!));
     this.tally.steps++;
     this.tally.tokens += step.nTokens;
@@ -227,7 +197,7 @@ export class SchedulerWorld {
   /** A step fails or is cancelled: some of its sequences end, and what was to come after it is lost. */
   #fail(step: PlannedStep): void {
     this.tally.failedSteps++;
-    this.#compute(step, true);
+    this.#device.compute(step, true);
     if (this.#dice.once(3)) {
       for (const { sequence, epoch } of step.entries) {
         const life = this.#lives.get(sequence);
@@ -250,40 +220,6 @@ export class SchedulerWorld {
     must(sequence.credit >= 0, () => `sequence ${sequence.id} ran ahead of its credit`);
     must(sequence.tokens.length <= sequence.lengthMax, () => `sequence ${sequence.id} is too long`);
     if (sequence.tokens.length === sequence.lengthMax || this.#dice.once(40)) this.#end(life);
-  }
-
-  /** What the device does: keys and values are hashes of everything before. Returns the samples. */
-  #compute(step: PlannedStep, isGarbage: boolean): number[] {
-    const { pageTokens } = this, samples: number[] = [];
-    for (const [s, { slot, nPast, tokens, pages }] of step.seqs.entries()) {
-      const table = pages[0]!;
-      const cell = (position: number): number =>
-        table[Math.floor(position / pageTokens)]! * pageTokens + position % pageTokens;
-      if (!isGarbage) this.#checkHistory(nPast, cell);
-      let hash = nPast === 0 ? 0 : this.#hashes[cell(nPast - 1)]!;
-      for (let i = 0; i < tokens.length; i++) {
-        const token = tokens[i]! === -1 ? this.#last[slot]! : tokens[i]!;
-        hash = isGarbage ? GARBAGE : mix(hash, token);
-        this.#hashes[cell(nPast + i)] = hash;
-        this.#ids[cell(nPast + i)] = token;
-      }
-      const { out } = step.entries[s]!;
-      if (out >= 0 && !isGarbage) this.#last[slot] = samples[out] = sampleOf(hash, VOCAB);
-    }
-    return samples;
-  }
-
-  get pageTokens(): number {
-    return this.#pageTokens;
-  }
-
-  /** Somewhere in what a sequence sees, a position must follow from the one before it. */
-  #checkHistory(nPast: number, cell: (position: number) => number): void {
-    const first = this.#window === 0 ? 0 : Math.max(0, nPast - this.#window + 1);
-    if (nPast - first < 2) return;
-    const at = first + 1 + this.#dice.roll(nPast - first - 1);
-    const expected = mix(this.#hashes[cell(at - 1)]!, this.#ids[cell(at)]!);
-    must(this.#hashes[cell(at)] === expected, () => `position ${at} of ${nPast} is another sequence's`);
   }
 
   #checkStep({ seqs, entries, nTokens }: PlannedStep): void {

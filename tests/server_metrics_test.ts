@@ -109,21 +109,25 @@ test("metrics: known load gives known numbers, and a server that did nothing tel
 
 test("metrics: what runs and waits is told while it does", async () => {
   const handler = await tinyHandler();
+  const { json } = await ask(handler, "/tokenize", { model: NAME, messages: QUESTION });
   const stop = new AbortController();
   const answers = Array.from(
     { length: 6 },
     () => handler(post(CHAT, { ...long, max_tokens: 1900 }, { signal: stop.signal })),
   );
   const get = async (name: string): Promise<number> => await metric(handler, name + label);
-  await until("four run", async () => await get("vllm:num_requests_running") === 4);
+  await until(
+    "four run and two wait",
+    async () => await get("vllm:num_requests_running") === 4 && await get("realizar:waiting_tokens") === 2 * json.count,
+  );
   const { series } = await scrape(handler);
   const now = (name: string): number => series.get(name + label)!;
   assertEquals([now("vllm:num_requests_waiting"), now("realizar:requests_answering")], [2, 6]);
-  const { json } = await ask(handler, "/tokenize", { model: NAME, messages: QUESTION });
-  assertEquals(now("realizar:waiting_tokens"), 2 * json.count);
+  assert(now("vllm:kv_cache_usage_perc") > 0 && now("vllm:kv_cache_usage_perc") <= 1);
   stop.abort();
   await Promise.all(answers);
   await until("none", async () => await get("realizar:requests_answering") === 0);
+  await until("no page is held", async () => await get("vllm:kv_cache_usage_perc") === 0);
 });
 
 test("metrics: the engine's own counters, where a model tells them", async () => {

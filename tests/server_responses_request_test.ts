@@ -70,6 +70,18 @@ test("responses: an answer sent back as input is taken as it is", async () => {
   ]);
 });
 
+test("responses: a call that was cut off comes back as it is", async () => {
+  const cut: Script = { pieces: call(0, "c", "add", { a: "long" }).slice(0, 2), finishReason: "length" };
+  const { respond, model } = served([cut, HELLO]);
+  const { json } = await respond({ tools: [ADD] });
+  assertEquals(json.output[0].status, "incomplete");
+  assertEquals((await respond({ input: [...json.output, { role: "user", content: "go on" }] })).status, 200);
+  assertEquals(model.tokenized.at(-1)!.text, [
+    { role: "assistant", content: "", toolCalls: [{ id: "c", name: "add", arguments: '{"a":"' }] },
+    { role: "user", content: "go on" },
+  ]);
+});
+
 test("responses: formats of the text are schemas of the answer", async () => {
   const { respond, model } = served(HELLO);
   const schema = { type: "object", properties: { a: { type: "string" } }, required: ["a"] };

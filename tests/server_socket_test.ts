@@ -6,6 +6,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { RealizarError } from "../src/errors.ts";
 import { runtime } from "../src/platform/env.ts";
 import { type RunningServer, serve } from "../src/server/mod.ts";
+import { open, rest } from "./server_connection.ts";
 import { closeTinyModel, events, GREEDY, NAME, QUESTION, tinyHandler } from "./server_support.ts";
 import { inRoot, leakCheck, tempFolder, test } from "./support.ts";
 import { tinyGguf } from "./tiny_gguf.ts";
@@ -85,23 +86,6 @@ test("server on a port: a client that hangs up ends its generation", () =>
       stop.abort();
       await until("it is gone", async () => await running(url) === 0);
     }
-  }));
-
-test("server on a port: what is no HTTP harms nobody", () =>
-  withServer(async ({ url }) => {
-    const chunked = `POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
-    const cases = [
-      "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
-      "GET / HTTP/9.9\r\n\r\n",
-      "GET http:// HTTP/1.1\r\nHost: [\r\n\r\n",
-      `${chunked}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`,
-      `${chunked}Content-Length: -5\r\n\r\n{}`,
-      `${chunked}Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}`,
-    ];
-    for (const answer of await Promise.all(cases.map((bytes) => raw(url, bytes)))) {
-      assert(answer === "" || /^HTTP\/1\.[01] (4\d\d|505) /.test(answer), answer.slice(0, 200));
-    }
-    assertEquals((await send(url, { ...body, max_tokens: 1 })).status, 200);
   }));
 
 test("server on a port: shutdown lets a stream end, takes nothing new, and closes the port", async () => {
@@ -194,6 +178,46 @@ test("realizar serve: a second signal cuts; wrong use is 2, a file that is no mo
   const broken = start([path, "--port", "0", "--device", "ref"]);
   assertEquals(await broken.ended, 1, broken.log());
   assertStringIncludes(broken.log(), "MAGIC");
+});
+
+test("realizar serve: after the time for shutting down streams end with an event that says so, and exit is 0", async () => {
+  using folder = tempFolder();
+  const path = folder.file("tiny.gguf");
+  writeFileSync(path, tinyGguf({ seed: 3, contextLength: 2048 }));
+  const { child, log, ended } = start([
+    path,
+    "--port",
+    "0",
+    "--name",
+    NAME,
+    "--device",
+    "ref",
+    "--shutdown-timeout",
+    "1",
+  ]);
+  try {
+    await until("it is ready", () => Promise.resolve(log().includes(`"ready"`)));
+    const url = /"url":"([^"]+)"/.exec(log())![1]!;
+    // More than the buffers of a connection hold, and not read: it can't end by itself.
+    const socket = open(url, { ...body, stream: true, n: 3, max_tokens: 1900, logprobs: true, top_logprobs: 20 });
+    await new Promise<void>((resolve) => socket.once("readable", resolve));
+    process.kill(child.pid!, "SIGTERM");
+    await until("it has heard", () => Promise.resolve(log().includes(`"shutdown"`)));
+    const statuses = await Promise.all(
+      ["/readyz", "/health", "/livez"].map(async (probe) =>
+        (await fetch(`${url}${probe}`, { headers: { connection: "close" } })).status
+      ),
+    );
+    assertEquals(statuses, [503, 503, 200]);
+    const refused = await send(url, { ...body, max_tokens: 1 });
+    assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const text = (await rest(socket)).trimEnd();
+    assert(text.endsWith(`"code":"shutdown"}}`), text.slice(-200));
+    assertEquals(await ended, 0, log());
+  } finally {
+    child.kill("SIGKILL");
+  }
 });
 
 leakCheck();

@@ -77,12 +77,21 @@ typedef struct rz_cpu_angles {
     float *cos, *sin; /* [rows_max][n_rot / 2] */
 } rz_cpu_angles;
 
+/* Where rows of activations are put as int8 (rz_x8). */
+typedef struct rz_cpu_int8_rows {
+    rz_xblock *blocks;
+    rz_xhigh *high;   /* rz_x_highs(cols) a row */
+    uint32_t *n_high;
+    size_t n_rows;
+} rz_cpu_int8_rows;
+
 /* What a thread works with; other threads don't look. */
 typedef struct rz_cpu_scratch {
     float *tiles;      /* results of a unit: RZ_UNIT_FLOATS */
     rz_panel *panels;  /* [RZ_PANEL_BLOCKS] */
-    rz_xq *xq;         /* a few rows of activations, RZ_OWN_COLS columns in all (at least a row) */
-    rz_xlow *low;
+    float *outliers;   /* [RZ_BLOCK_ROWS][32] rz_panel_outliers */
+    uint32_t *cursor;  /* [RZ_BLOCK_ROWS] */
+    rz_cpu_int8_rows int8; /* a few rows of activations, RZ_OWN_COLS columns in all (at least a row) */
     float *row;        /* [cols_max + 64] a row, and what is unpacked of weights */
     float *attention;  /* 3 x [RZ_TILE_QUERIES][widest value head] */
     rz_xq *queries_xq; /* [RZ_TILE_QUERIES][widest key head / 32], for caches in Q8_0 */
@@ -92,6 +101,7 @@ typedef struct rz_cpu_scratch {
 } rz_cpu_scratch;
 
 #define RZ_UNIT_FLOATS 65536u
+#define RZ_BLOCK_ROWS 256u /* rows of activations that a unit takes at once */
 #define RZ_OWN_COLS 4096u
 #define RZ_MAX_ANGLES 16u
 
@@ -107,8 +117,7 @@ struct rz_cpu_program {
     uint32_t n_angles;
     rz_cpu_angles angles[RZ_MAX_ANGLES];
     uint8_t *arena;          /* all values */
-    rz_xq *xq;               /* activations quantized for a launch, all rows */
-    rz_xlow *low;            /* their low bits */
+    rz_cpu_int8_rows int8;   /* activations in int8 for a launch, all rows */
     float *xf;               /* normed activations for a launch, all rows */
     float *batch_keys;       /* keys of attention within the batch, in groups */
     float *parts;            /* attention split over the context */
@@ -181,13 +190,15 @@ rz_cpu_run_fn rz_cpu_kv_write, rz_cpu_attention_run;                            
 void rz_cpu_fill_angles(rz_cpu_program *p);
 const rz_cpu_angles *rz_cpu_angles_of(const rz_cpu_program *p, const rz_op *rope);
 
-/* Activations as a product takes them: rz_xq and low bits [cols / 32][n_rows] for int8 layouts, else F32 rows. */
+/* Activations as a product takes them: in int8 for int8 layouts, else F32 rows. */
 typedef struct rz_cpu_input {
-    const rz_xq *xq;
-    const rz_xlow *low;
+    rz_x8 x8;
     const float *rows;
-    uint32_t n_rows;
 } rz_cpu_input;
+
+/* product.c: row r in int8. */
+void rz_cpu_to_int8(const rz_cpu_program *p, const float *x, uint32_t cols, uint32_t r, const rz_cpu_int8_rows *to);
+rz_x8 rz_cpu_x8_of(const rz_cpu_int8_rows *rows, uint32_t cols);
 
 /* product.c: stripes first .. first + n of a matrix times rows [row, row + n_rows) of x into tiles (kernels.h),
  * tile_stride = 32 * n_rows. */

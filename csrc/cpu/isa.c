@@ -19,13 +19,14 @@
     extern const rz_cpu_attention rz_cpu_attention_##isa;
 #define KERNELS(id, isa)                                                                                             \
     {                                                                                                                \
-        id, #isa, &rz_cpu_int8_##isa, &rz_cpu_float_##isa, &rz_cpu_rows_##isa, &rz_cpu_attention_##isa               \
+        id, #isa, &rz_cpu_int8_##isa, NULL, &rz_cpu_float_##isa, &rz_cpu_rows_##isa, &rz_cpu_attention_##isa         \
     }
 
 DECLARE(base)
 #if defined(__x86_64__)
 DECLARE(avx2)
 DECLARE(avx512)
+extern const rz_cpu_panels rz_cpu_pairs_avx512;
 #elif defined(__aarch64__)
 DECLARE(dotprod)
 DECLARE(i8mm)
@@ -43,6 +44,19 @@ static const rz_cpu_kernels tables[] = {
 #endif
 };
 #define N_TABLES (sizeof tables / sizeof tables[0])
+
+#if defined(__x86_64__)
+/* AVX-512 on AMD's cores. */
+static const rz_cpu_kernels avx512_amd = {
+    RZ_ISA_AVX512,         "avx512",           &rz_cpu_int8_avx512,      &rz_cpu_pairs_avx512,
+    &rz_cpu_float_avx512,  &rz_cpu_rows_avx512, &rz_cpu_attention_avx512,
+};
+
+static bool is_amd(void) {
+    uint32_t a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+}
+#endif
 
 #if defined(__x86_64__)
 /* Register state that the system saves on a switch of threads. */
@@ -101,5 +115,8 @@ const rz_cpu_kernels *rz_cpu_kernels_for(uint32_t isa_max) {
     for (size_t i = 1; i < N_TABLES; i++) {
         if (tables[i].isa <= highest && runs_here(tables[i].isa)) best = &tables[i];
     }
+#if defined(__x86_64__)
+    if (best->isa == RZ_ISA_AVX512 && is_amd()) best = &avx512_amd;
+#endif
     return best;
 }

@@ -22,48 +22,89 @@ typedef enum rz_cpu_layout {
 } rz_cpu_layout;
 #define RZ_N_INT8 6u
 
-/* 32 columns of one row of activations in int8: x = scale * q, scale = max |x| / 127. Where that is too coarse for the
- * row (is_fine) there are 8 bits more: x = scale * (q + low / 256). A block with a NaN or an infinity has scale NaN.
- * Blocks of consecutive rows lie side by side: [cols / 32][rows]; so do their low bits, in another array. [64] */
+/* 32 columns of one row of activations in int8, as products take them: x = scale * q, and q has 128 * high more where
+ * there is an rz_xhigh. A block with a NaN or an infinity has scale NaN. Blocks of consecutive rows lie side by side:
+ * [cols / 32][rows]. [64] */
+#define RZ_X_TOP 120 /* |q|: leaves room for a weight of 4 bits in the same byte (isa/pairs.c) */
+typedef struct rz_xblock {
+    int8_t q[32];
+    float scale;
+    float sum;       /* of x, as quantized: meets the minima of weights */
+    int32_t less[3]; /* minus the sum of q: of columns 0-15, of 16-31, of all; meets the weights' offset */
+    int32_t pairs;   /* what products by pairs have too much; not in every instruction set */
+    uint32_t unused[2];
+} rz_xblock;
+
+/* A number above RZ_OUTLIER_OVER_RMS times its row's root mean square is an outlier: the scale of its block is that of
+ * the others, and what it has above is 128 * scale * high. Four columns that hold one at least, ascending by line. [16]
+ */
+typedef struct rz_xhigh {
+    uint32_t line;  /* of 4 columns, in the row */
+    int8_t high[4]; /* -127 .. 127 */
+    int32_t less;   /* minus their sum */
+    float scale;    /* 128 times the block's */
+} rz_xhigh;
+#define RZ_OUTLIER_OVER_RMS 4.0f
+/* A row has n / 16 outliers at most: no more of n numbers are above four times the root of their mean square. */
+static inline size_t rz_x_highs(size_t cols) { return cols / 16 + 8; }
+
+/* Rows of activations in int8. */
+typedef struct rz_x8 {
+    const rz_xblock *blocks; /* [cols / 32][n_rows] */
+    size_t n_rows;
+    const rz_xhigh *high; /* of row r: n_high[r] from high + r * high_stride on */
+    size_t high_stride;
+    const uint32_t *n_high;
+} rz_x8;
+
+/* The same with 8 bits more, x = scale * (q + low / 256), where a block's largest number is RZ_FINE_OVER_RMS times its
+ * row's root mean square: queries of attention. [64] */
+#define RZ_FINE_OVER_RMS 4.0f
 typedef struct rz_xq {
     int8_t q[32];
     float scale;
-    float sum;           /* of x, as quantized: meets the minima of weights */
-    int32_t less[3];     /* minus the sum of q: of columns 0-15, of 16-31, of all; meets the weights' offset */
+    float sum;           /* of x, as quantized */
+    int32_t less[3];     /* minus the sum of q: of columns 0-15, of 16-31, of all */
     int32_t less_low[2]; /* minus the sum of low, by half */
-    uint32_t is_fine;
+    uint32_t is_fine;    /* there are low bits */
 } rz_xq;
 typedef struct rz_xlow {
     int8_t q[32]; /* -127 .. 127; zeros unless is_fine */
 } rz_xlow;
 
-/* A block is fine when its largest number is more than this many times the row's root mean square: its rounding errors
- * would outweigh those of the rest. Measured on a 135M model: mean KL 3.0e-3 without fine blocks, 5e-4 with those of 4
- * (15 to 25 % of the blocks), 1e-4 with those of 2 (60 %). */
-#define RZ_FINE_OVER_RMS 4.0f
-
-/* 32 weight rows (two stripes) x 32 columns, unpacked for products with many rows of activations. */
+/* 32 weight rows (two stripes) x 32 columns, unpacked for products with many rows of activations by the same table. */
 typedef struct rz_panel {
     uint8_t q[8][2][64];     /* 4 columns of 16 rows a line, as in a stripe */
     float scale[2][2][16];   /* by half of the columns (Q6_K only; else [0]), stripe, row */
     float min[2][16];        /* with its sign: added times the activations' sum */
+    int32_t pairs[2][16];    /* isa/pairs.c */
 } rz_panel;
-#define RZ_PANEL_BLOCKS 16u /* panels unpacked at once: 512 columns */
+#define RZ_PANEL_BLOCKS 8u /* panels unpacked at once: 256 columns */
+
+/* Where a tile's outliers are summed, until all columns are done. */
+typedef struct rz_panel_outliers {
+    float *c;         /* [n_rows][32] */
+    uint32_t *cursor; /* [n_rows]: how many of a row's are done */
+} rz_panel_outliers;
 
 /* Results of a product lie in tiles of 32 weight rows: c[row of x][32]; tiles of the next 32 rows `tile_stride` floats
- * further on. */
-typedef struct rz_cpu_int8 {
-    /* n_stripes x n_rows results straight from the stripes; blocks = cols / 32 */
-    void (*direct[RZ_N_INT8])(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const rz_xq *x,
-                              const rz_xlow *low, size_t x_rows, uint32_t n_rows, uint32_t blocks, float *c,
-                              size_t tile_stride);
-    /* Unpacks blocks first .. first + n of a stripe into half h of panels. */
+ * further on. Rows of activations are row .. row + n_rows - 1 of x. */
+typedef struct rz_cpu_panels {
+    /* Unpacks blocks first .. first + n of a stripe into half h of panels. NULL: not for this layout. */
     void (*unpack[RZ_N_INT8])(const uint8_t *stripe, uint32_t blocks, uint32_t first, uint32_t n, rz_panel *panels,
                               uint32_t h);
-    /* c[n_rows][32] += panels * x; next, next_bytes: what is unpacked next is fetched meanwhile, two streams of it */
-    void (*panel[RZ_N_INT8])(const rz_panel *panels, const rz_xq *x, const rz_xlow *low, size_t x_rows,
-                             uint32_t n_rows, uint32_t blocks, float *c, const uint8_t *const next[2],
-                             size_t next_bytes);
+    /* c[n_rows][32] += panels * x, for panels of blocks first .. first + blocks; next, next_bytes: what is unpacked
+     * next is fetched meanwhile, two streams of it */
+    void (*multiply[RZ_N_INT8])(const rz_panel *panels, const rz_x8 *x, uint32_t row, uint32_t n_rows, uint32_t first,
+                                uint32_t blocks, float *c, const rz_panel_outliers *outliers,
+                                const uint8_t *const next[2], size_t next_bytes);
+    uint32_t rows_from; /* with fewer rows `direct` is faster; same bits either way */
+} rz_cpu_panels;
+typedef struct rz_cpu_int8 {
+    /* n_stripes x n_rows results straight from the stripes; blocks = cols / 32 */
+    void (*direct[RZ_N_INT8])(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const rz_x8 *x,
+                              uint32_t row, uint32_t n_rows, uint32_t blocks, float *c, size_t tile_stride);
+    rz_cpu_panels panels;
 } rz_cpu_int8;
 
 /* Products with F32 activations (row after row, x_stride floats apart), F32 accumulators in column order. */
@@ -78,6 +119,8 @@ typedef struct rz_cpu_float {
 typedef struct rz_cpu_rows {
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *y); /* w may be NULL */
     void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps, float *y);
+    /* A whole row to int8, n a multiple of 32; its blocks are x_rows apart. Returns the number of its outliers. */
+    uint32_t (*to_int8)(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high);
     /* A whole row; n a multiple of 32. over: RZ_FINE_OVER_RMS, 0 = all blocks are fine. */
     void (*quantize)(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *low, size_t q_rows);
     void (*glu)(uint32_t kind, float alpha, float limit, const float *g, const float *u, uint32_t n, float *y);

@@ -88,18 +88,23 @@ typedef struct job {
     uint32_t rows; /* of the matrix of one expert or head */
 } job;
 
+static rz_cpu_int8_rows head_rows(const rz_cpu_program *p, size_t h, uint32_t cols, uint32_t n) {
+    return (rz_cpu_int8_rows){.blocks = p->int8.blocks + h * (cols / 32) * n,
+                              .high = p->int8.high + h * n * rz_x_highs(cols),
+                              .n_high = p->int8.n_high + h * n,
+                              .n_rows = n};
+}
+
+/* The int8 rows of head h. */
 static void quantize_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
     (void)thread;
     const rz_op *op = p->launch->op;
     const uint32_t cols = p->ir->weights[op->w[0] - 1].cols, heads = rz_cpu_cols(p, op->in[0]) / cols;
     const uint32_t n = rz_cpu_rows_of(p, op->in[0]);
     const float *x = rz_cpu_value(p, op->in[0]);
-    for (size_t r = first; r < end; r++) {
-        for (uint32_t h = 0; h < heads; h++) { /* a head's rows together: [head][cols / 32][n] */
-            const size_t at = (size_t)h * (cols / 32) * n + r;
-            p->engine->kernels->rows->quantize(x + (r * heads + h) * cols, cols, RZ_FINE_OVER_RMS, p->xq + at,
-                                               p->low + at, n);
-        }
+    for (uint32_t h = 0; h < heads; h++) {
+        const rz_cpu_int8_rows to = head_rows(p, h, cols, n);
+        for (size_t r = first; r < end; r++) rz_cpu_to_int8(p, x + (r * heads + h) * cols, cols, (uint32_t)r, &to);
     }
 }
 
@@ -108,7 +113,8 @@ static job job_of(rz_cpu_program *p, const rz_cpu_launch *l) {
     j.n_inputs = rz_cpu_rows_of(p, l->op->in[0]);
     j.n_results = rz_cpu_rows_of(p, l->op->out[0]);
     j.rows = j.m.rows;
-    j.x = (rz_cpu_input){.xq = p->xq, .low = p->low, .rows = rz_cpu_value(p, l->op->in[0]), .n_rows = j.n_inputs};
+    const rz_cpu_int8_rows rows = head_rows(p, 0, j.m.cols, j.n_inputs);
+    j.x = (rz_cpu_input){.x8 = rz_cpu_x8_of(&rows, j.m.cols), .rows = rz_cpu_value(p, l->op->in[0])};
     if (j.m.layout < RZ_N_INT8) rz_cpu_each_row(p, j.n_inputs, rz_cpu_cols(p, l->op->in[0]), quantize_rows);
     return j;
 }
@@ -167,9 +173,8 @@ static void head_items(void *arg, uint32_t thread) {
         const uint32_t first = begin / RZ_STRIPE_ROWS, n = (end - 1) / RZ_STRIPE_ROWS + 1 - first;
         for (uint32_t r = 0; r < j->n_results; r++) {
             rz_cpu_input x = j->x;
-            const size_t at = (size_t)h * (j->m.cols / 32) * j->n_inputs;
-            x.xq += at;
-            x.low += at;
+            const rz_cpu_int8_rows rows = head_rows(j->p, h, j->m.cols, j->n_inputs);
+            x.x8 = rz_cpu_x8_of(&rows, j->m.cols);
             x.rows += (size_t)h * j->m.cols + (size_t)r * (heads - 1) * j->m.cols; /* row r is heads * r + h */
             rz_cpu_multiply(j->p, s, &j->m, first, n, &x, r, 1, s->tiles);
             memcpy(rz_cpu_value(j->p, j->op->out[0]) + (size_t)r * j->rows + begin,

@@ -2,14 +2,13 @@
  * multiplied and handed to what follows (after.c).
  *
  * With few rows every thread prepares the input for itself, which is cheaper than a job; with many it is a job of its
- * own. Up to DIRECT_ROWS rows are multiplied straight from the stripes, more by panels unpacked once for all of them:
- * same bits either way. */
+ * own. A few rows are multiplied straight from the stripes, more by panels unpacked once for all of them: same bits
+ * either way. */
 #include "cpu.h"
 #include "dtype.h"
 #include <string.h>
 
-#define DIRECT_ROWS 32u
-#define BLOCK_ROWS 256u /* rows of activations that a unit takes at once */
+#define FEW_ROWS 32u
 
 rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_t bias) {
     const rz_weight *spec = &p->ir->weights[weight - 1];
@@ -34,17 +33,25 @@ rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_
 
 /* ---- multiplying ------------------------------------------------------------------------------------------------ */
 
+/* The panels that this machine multiplies a layout by. */
+static const rz_cpu_panels *panels_of(const rz_cpu_program *p, uint32_t layout) {
+    const rz_cpu_panels *pairs = p->engine->kernels->pairs;
+    return pairs && pairs->unpack[layout] ? pairs : &p->engine->kernels->int8->panels;
+}
+
 static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
-                      uint32_t n, const rz_xq *xq, const rz_xlow *low, uint32_t x_rows, uint32_t n_rows,
-                      float *tiles) {
-    const rz_cpu_int8 *k = p->engine->kernels->int8;
+                      uint32_t n, const rz_x8 *x, uint32_t row, uint32_t n_rows, float *tiles) {
+    const rz_cpu_panels *k = panels_of(p, m->layout);
     const uint32_t blocks = m->cols / 32, group = rz_cpu_unit_blocks(m->layout), units = blocks / group;
     const uint32_t n_parts = (blocks + RZ_PANEL_BLOCKS - 1) / RZ_PANEL_BLOCKS;
     const size_t next_bytes = units / n_parts * rz_cpu_unit_bytes(m->layout);
     const size_t header = rz_cpu_header_bytes(m->layout, blocks);
+    const rz_panel_outliers outliers = {.c = s->outliers, .cursor = s->cursor};
     memset(tiles, 0, (size_t)(n + 1) / 2 * 32 * n_rows * sizeof(float));
     for (uint32_t i = 0; i < n; i += 2, tiles += 32 * n_rows) {
         const uint8_t *stripe = m->data + (first + i) * m->stripe_bytes;
+        memset(s->outliers, 0, (size_t)n_rows * 32 * sizeof(float));
+        memset(s->cursor, 0, n_rows * sizeof(uint32_t));
         for (uint32_t part = 0; part < n_parts; part++) {
             const uint32_t b = units * part / n_parts * group, end = units * (part + 1) / n_parts * group;
             for (uint32_t h = 0; h < 2 && i + h < n; h++) {
@@ -53,8 +60,11 @@ static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz
             /* The same columns of the next stripes, or the next columns of these. */
             const uint8_t *next = stripe + header + end / group * rz_cpu_unit_bytes(m->layout);
             const uint8_t *const streams[2] = {next, next + m->stripe_bytes};
-            k->panel[m->layout](s->panels, xq + (size_t)b * x_rows, low + (size_t)b * x_rows, x_rows, n_rows, end - b,
-                                tiles, streams, next_bytes);
+            k->multiply[m->layout](s->panels, x, row, n_rows, b, end - b, tiles, &outliers, streams, next_bytes);
+        }
+        for (uint32_t r = 0; r < n_rows; r++) {
+            if (s->cursor[r] == 0) continue;
+            p->engine->kernels->rows->add(tiles + 32 * r, s->outliers + 32 * r, 32, tiles + 32 * r);
         }
     }
 }
@@ -87,13 +97,11 @@ void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_
     const uint8_t *stripes = m->data + first * m->stripe_bytes;
     const size_t tile_stride = 32 * (size_t)n_rows;
     if (m->layout < RZ_N_INT8) {
-        const rz_xq *xq = x->xq + row;
-        const rz_xlow *low = x->low + row;
-        if (n_rows > DIRECT_ROWS)
-            by_panels(p, s, m, first, n, xq, low, x->n_rows, n_rows, tiles);
+        if (n_rows >= panels_of(p, m->layout)->rows_from)
+            by_panels(p, s, m, first, n, &x->x8, row, n_rows, tiles);
         else
-            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, xq, low, x->n_rows, n_rows,
-                                                        m->cols / 32, tiles, tile_stride);
+            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, &x->x8, row, n_rows, m->cols / 32,
+                                                        tiles, tile_stride);
         return;
     }
     const float *rows = x->rows + (size_t)row * m->cols;
@@ -117,22 +125,36 @@ static void norm_row(const rz_cpu_program *p, const rz_cpu_product *d, const flo
         p->engine->kernels->rows->layer_norm(x, w, rz_cpu_vector(p, op->w[1]), cols, op->f[0], y);
 }
 
-/* Prepares row r: normed into y (one row, or NULL: no norm is wanted), quantized into xq, low (NULL: not). */
-static void prepare_row(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t r, float *y, rz_xq *xq,
-                        rz_xlow *low, uint32_t n_rows) {
+/* Prepares row r: normed into y (NULL: no norm is wanted), to int8 (NULL: not). */
+static void prepare_row(const rz_cpu_program *p, const rz_cpu_product *d, uint32_t r, float *y,
+                        const rz_cpu_int8_rows *to) {
     const uint32_t cols = d->mats[0].cols;
     const float *x = rz_cpu_value(p, d->in) + (size_t)r * cols;
     if (d->norm) norm_row(p, d, x, y);
-    if (xq) p->engine->kernels->rows->quantize(d->norm ? y : x, cols, RZ_FINE_OVER_RMS, xq + r, low + r, n_rows);
+    if (to) rz_cpu_to_int8(p, d->norm ? y : x, cols, r, to);
+}
+
+void rz_cpu_to_int8(const rz_cpu_program *p, const float *x, uint32_t cols, uint32_t r, const rz_cpu_int8_rows *to) {
+    to->n_high[r] = p->engine->kernels->rows->to_int8(x, cols, to->blocks + r, to->n_rows,
+                                                      to->high + r * rz_x_highs(cols));
+}
+
+rz_x8 rz_cpu_x8_of(const rz_cpu_int8_rows *rows, uint32_t cols) {
+    return (rz_x8){.blocks = rows->blocks,
+                   .n_rows = rows->n_rows,
+                   .high = rows->high,
+                   .high_stride = rz_x_highs(cols),
+                   .n_high = rows->n_high};
 }
 
 static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
     const rz_cpu_product *d = p->launch->product;
     const bool int8 = d->mats[0].layout < RZ_N_INT8;
-    const uint32_t n_rows = rz_cpu_rows_of(p, d->in);
+    rz_cpu_int8_rows to = p->int8;
+    to.n_rows = rz_cpu_rows_of(p, d->in);
     for (uint32_t r = first; r < end; r++) {
         float *y = int8 ? p->scratch[thread].row : p->xf + (size_t)r * d->mats[0].cols;
-        prepare_row(p, d, r, y, int8 ? p->xq : NULL, p->low, n_rows);
+        prepare_row(p, d, r, y, int8 ? &to : NULL);
     }
 }
 
@@ -172,11 +194,13 @@ static void run_items(void *arg, uint32_t thread) {
     uint32_t item = 0;
     while (rz_pool_next(thread, &item)) {
         if (rz_cpu_cancelled(j->p)) continue;
-        for (uint32_t r = 0; !is_ready && r < j->n_rows; r++) {
-            prepare_row(j->p, j->d, r, s->row, s->xq, s->low, j->n_rows);
+        if (!is_ready) {
+            rz_cpu_int8_rows own = s->int8;
+            own.n_rows = j->n_rows;
+            for (uint32_t r = 0; r < j->n_rows; r++) prepare_row(j->p, j->d, r, s->row, &own);
+            x.x8 = rz_cpu_x8_of(&own, j->d->mats[0].cols);
+            is_ready = true;
         }
-        if (!is_ready) x = (rz_cpu_input){.xq = s->xq, .low = s->low, .n_rows = j->n_rows};
-        is_ready = true;
         const uint32_t block = item % j->n_blocks;
         const uint32_t row = (uint32_t)((uint64_t)j->n_rows * block / j->n_blocks);
         const uint32_t end = (uint32_t)((uint64_t)j->n_rows * (block + 1) / j->n_blocks);
@@ -194,16 +218,16 @@ static void choose_units(job *j) {
     for (uint32_t m = 0; m < n_mats; m++) {
         uint32_t unit = 2;
         if (d->after == RZ_AFTER_HEADS) unit = d->heads[m].cols / RZ_STRIPE_ROWS;
-        else if (j->n_rows <= DIRECT_ROWS)
+        else if (j->n_rows <= FEW_ROWS)
             unit = rz_cpu_most(2, rz_cpu_least(16, d->mats[m].stripes / (n_threads * 16) & ~1u));
         j->unit[m] = unit;
         j->first_unit[m + 1] = j->first_unit[m] + (d->mats[m].stripes + unit - 1) / unit;
         widest = rz_cpu_most(widest, unit);
     }
     const uint32_t tile_floats = (widest + 1) / 2 * 32 * (d->after == RZ_AFTER_GLU ? 2 : 1);
-    const uint32_t rows_max = rz_cpu_least(BLOCK_ROWS, RZ_UNIT_FLOATS / tile_floats);
+    const uint32_t rows_max = rz_cpu_least(RZ_BLOCK_ROWS, RZ_UNIT_FLOATS / tile_floats);
     j->n_blocks = (j->n_rows + rows_max - 1) / rows_max;
-    while (j->first_unit[n_mats] * j->n_blocks < 8 * n_threads && j->n_rows / (j->n_blocks + 1) > DIRECT_ROWS) {
+    while (j->first_unit[n_mats] * j->n_blocks < 8 * n_threads && j->n_rows / (j->n_blocks + 1) > FEW_ROWS) {
         j->n_blocks++;
     }
     for (uint32_t m = n_mats; m < RZ_PRODUCT_MATS; m++) j->first_unit[m + 1] = j->first_unit[n_mats];
@@ -215,8 +239,12 @@ void rz_cpu_product_run(rz_cpu_program *p, const rz_cpu_launch *l) {
     job j = {.p = p, .d = d, .n_rows = rz_cpu_rows_of(p, d->in)};
     const bool int8 = d->mats[0].layout < RZ_N_INT8;
     if (j.n_rows == 0) return;
-    j.x = (rz_cpu_input){.xq = p->xq, .low = p->low, .rows = d->norm ? p->xf : rz_cpu_value(p, d->in)};
-    j.x.n_rows = j.n_rows;
+    j.x = (rz_cpu_input){.rows = d->norm ? p->xf : rz_cpu_value(p, d->in)};
+    if (int8) {
+        rz_cpu_int8_rows rows = p->int8;
+        rows.n_rows = j.n_rows;
+        j.x.x8 = rz_cpu_x8_of(&rows, cols);
+    }
     j.is_own = int8 && (j.n_rows == 1 || (uint64_t)j.n_rows * cols <= RZ_OWN_COLS);
     if (!j.is_own && (int8 || d->norm)) rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
     choose_units(&j);

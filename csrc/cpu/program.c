@@ -10,7 +10,7 @@
 
 /* How much the greediest op needs. */
 typedef struct needs {
-    uint64_t xq, xf, batch_keys, parts, row_order; /* records, floats, floats, floats, words */
+    uint64_t x8, highs, x8_rows, xf, batch_keys, parts, row_order; /* records, records, rows, floats, ... */
     uint32_t cols, k_cols, v_cols;                 /* widest row, widest key head, widest value head */
     size_t sample;
 } needs;
@@ -29,6 +29,14 @@ static void note_attention(const rz_cpu_program *p, const rz_op *op, needs *n) {
     }
 }
 
+/* `numbers` activations in int8, in rows of `cols` (a head's, where heads have matrices of their own). */
+static void note_int8(uint64_t numbers, uint32_t cols, needs *n) {
+    const uint64_t rows = numbers / cols, highs = rows * rz_x_highs(cols);
+    if (numbers / 32 > n->x8) n->x8 = numbers / 32;
+    if (highs > n->highs) n->highs = highs;
+    if (rows > n->x8_rows) n->x8_rows = rows;
+}
+
 static needs needs_of(const rz_cpu_program *p) {
     const rz_plan_ir *ir = p->ir;
     needs n = {.cols = 4352}; /* by_lines unpacks 16 rows of 256 columns, and one row */
@@ -41,7 +49,7 @@ static needs needs_of(const rz_cpu_program *p) {
             const rz_value *in = &ir->values[op->in[0] - 1];
             const uint64_t numbers = rz_lowering_rows(&p->lowering, in->rows) * in->cols;
             const bool int8 = rz_cpu_layout_of(&ir->weights[op->w[0] - 1]) < RZ_N_INT8;
-            if (int8 && numbers / 32 > n.xq) n.xq = numbers / 32;
+            if (int8) note_int8(numbers, ir->weights[op->w[0] - 1].cols, &n);
             if (!int8 && numbers > n.xf) n.xf = numbers;
         }
         if (op->code == RZ_OP_MOE_MATMUL) {
@@ -87,8 +95,9 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         CARVE(p->angles[i].cos, (size_t)p->lowering.rows_max * (p->angles[i].n_rot / 2));
         CARVE(p->angles[i].sin, (size_t)p->lowering.rows_max * (p->angles[i].n_rot / 2));
     }
-    CARVE(p->xq, n->xq);
-    CARVE(p->low, n->xq);
+    CARVE(p->int8.blocks, n->x8);
+    CARVE(p->int8.high, n->highs);
+    CARVE(p->int8.n_high, n->x8_rows);
     CARVE(p->xf, n->xf);
     CARVE(p->batch_keys, n->batch_keys);
     CARVE(p->parts, n->parts);
@@ -99,8 +108,12 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         rz_cpu_scratch none, *s = block ? &p->scratch[t] : &none;
         CARVE(s->tiles, RZ_UNIT_FLOATS);
         CARVE(s->panels, RZ_PANEL_BLOCKS);
-        CARVE(s->xq, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
-        CARVE(s->low, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
+        CARVE(s->outliers, RZ_BLOCK_ROWS * 32);
+        CARVE(s->cursor, RZ_BLOCK_ROWS);
+        CARVE(s->int8.blocks, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
+        /* one row, or rows of a block at least */
+        CARVE(s->int8.high, rz_cpu_most((uint32_t)rz_x_highs(n->cols), (uint32_t)rz_x_highs(32) * RZ_OWN_COLS / 32));
+        CARVE(s->int8.n_high, RZ_OWN_COLS / 32);
         CARVE(s->row, n->cols + 64);
         CARVE(s->attention, (size_t)3 * RZ_TILE_QUERIES * n->v_cols);
         CARVE(s->queries_xq, (size_t)RZ_TILE_QUERIES * (n->k_cols / 32));

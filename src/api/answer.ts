@@ -1,15 +1,17 @@
 /** Splitting what a model writes into text, reasoning and calls of tools, as it comes. */
 import { CallScanner } from "../text/tools/call_scanner.ts";
+import { XmlCallScanner } from "../text/tools/xml_call_scanner.ts";
 import type { ReasoningMarks, ToolFormat } from "../text/tools/formats.ts";
 import { firstMark, possibleStart, SPACES_HELD_MAX, withoutSpaces } from "../text/tools/marks.ts";
+import { AnswerParts } from "./answer_parts.ts";
 import type { Answer, AnswerPart, PartLogprob } from "../types.ts";
 
 /** How an answer is read. */
 export interface AnswerOptions {
   /** How calls are written; undefined = nothing is a call. */
   readonly format: ToolFormat | undefined;
-  /** Tools that may be called; what names another one is text. */
-  readonly tools: ReadonlySet<string>;
+  /** Tools that may be called, with the schemas of their arguments; what names another one is text. */
+  readonly tools: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   /** Marks of reasoning; undefined = nothing is reasoning. */
   readonly reasoning: ReasoningMarks | undefined;
   /** The prompt opened the reasoning already. */
@@ -26,8 +28,6 @@ export interface AnswerOptions {
  * text again, and so are marks in the middle of text: nothing gets lost.
  */
 export class AnswerReader {
-  /** The answer so far. */
-  readonly answer: Answer = { text: "", reasoning: "", toolCalls: [] };
   readonly #options: AnswerOptions;
   readonly #callMarks: readonly string[];
   /**
@@ -41,13 +41,15 @@ export class AnswerReader {
   #buffer = "";
   /** In a call: how much of the buffer its scanner has seen. */
   #scanned = 0;
-  #call: CallScanner | undefined;
+  #call: CallScanner | XmlCallScanner | undefined;
   #inList = false;
   #certain = false;
+  /** In a certain call: what came after its last known argument. */
+  #tail = "";
   #done = false;
   /** Reasoning was opened, and nothing of it has come. */
   #opening = true;
-  #parts: AnswerPart[] = [];
+  readonly #parts = new AnswerParts();
   /** Characters decided upon, and log-probabilities of tokens that end later: `at` is their last character. */
   #at = 0;
   #logprobs: { at: number; logprob: PartLogprob }[] = [];
@@ -56,6 +58,11 @@ export class AnswerReader {
     this.#options = options;
     this.#callMarks = options.format?.begins ?? [];
     if (options.startsInReasoning && options.reasoning !== undefined) this.#state = "reasoning";
+  }
+
+  /** The answer so far. */
+  get answer(): Answer {
+    return this.#parts.answer;
   }
 
   /** Whether nothing that comes counts any more: the one call there may be is complete. */
@@ -70,21 +77,20 @@ export class AnswerReader {
     const at = this.#at + this.#buffer.length - 1;
     for (const logprob of logprobs) this.#logprobs.push({ at, logprob });
     this.#read(false);
-    return this.#take();
+    return this.#parts.take();
   }
 
   /** What was held back, when nothing more comes. */
   end(): AnswerPart[] {
     if (this.#done) return [];
     this.#read(true);
-    if (this.#state === "text" || this.#fresh) this.#emitText("", this.#logprobs.splice(0));
-    return this.#take();
-  }
-
-  #take(): AnswerPart[] {
-    const parts = this.#parts;
-    this.#parts = [];
-    return parts;
+    if (this.#state === "text" || this.#fresh) {
+      this.#parts.text(
+        "",
+        this.#logprobs.splice(0).map(({ logprob }) => logprob),
+      );
+    }
+    return this.#parts.take();
   }
 
   #read(final: boolean): void {
@@ -110,20 +116,7 @@ export class AnswerReader {
   #toText(n: number): void {
     if (n === 0) return;
     const { text, logprobs } = this.#consume(n);
-    this.#emitText(text, logprobs);
-  }
-
-  #emitText(text: string, taken: readonly { logprob: PartLogprob }[]): void {
-    this.answer.text += text;
-    const logprobs = taken.map(({ logprob }) => logprob);
-    const last = this.#parts.at(-1);
-    if (last?.kind === "text") {
-      this.#parts.pop();
-      logprobs.unshift(...last.logprobs ?? []);
-      text = last.text + text;
-    }
-    if (text === "" && logprobs.length === 0) return;
-    this.#parts.push({ kind: "text", text, ...(logprobs.length > 0 ? { logprobs } : {}) });
+    this.#parts.text(text, logprobs.map(({ logprob }) => logprob));
   }
 
   /** Text up to the mark of a call. */
@@ -152,24 +145,17 @@ export class AnswerReader {
     }
     const at = this.#buffer.indexOf(close);
     if (at < 0 && final) {
-      this.#emitReasoning(this.#consume(this.#buffer.length).text);
+      this.#parts.reasoning(this.#consume(this.#buffer.length).text);
       return false;
     }
     const known = this.#buffer.slice(0, at >= 0 ? at : this.#buffer.length - possibleStart(this.#buffer, [close]));
     const { text } = this.#consume(withoutSpaces(known));
-    if (text !== "") this.#emitReasoning(text);
+    if (text !== "") this.#parts.reasoning(text);
     if (at < 0) return false;
     this.#consume(this.#buffer.indexOf(close) + close.length);
     this.#state = "between";
     this.#fresh = false;
     return true;
-  }
-
-  #emitReasoning(text: string): void {
-    this.answer.reasoning += text;
-    const last = this.#parts.at(-1);
-    if (last?.kind === "reasoning") this.#parts.pop();
-    this.#parts.push({ kind: "reasoning", text: (last?.kind === "reasoning" ? last.text : "") + text });
   }
 
   /** At the start, or after reasoning or a call: another one, or text. */
@@ -210,7 +196,7 @@ export class AnswerReader {
 
   #beginReasoning(n: number): boolean {
     this.#consume(n);
-    if (this.answer.reasoning !== "") this.#emitReasoning("\n");
+    if (this.answer.reasoning !== "") this.#parts.reasoning("\n");
     this.#state = "reasoning";
     this.#opening = true;
     return true;
@@ -219,55 +205,50 @@ export class AnswerReader {
   /** A call may begin after the next n characters. */
   #beginCall(n: number, strict = false): boolean {
     const { format, tools } = this.#options;
-    this.#call = new CallScanner(format!, (name) => tools.has(name), { strict });
-    this.#call.inList = this.#inList;
+    this.#call = format!.elements
+      ? new XmlCallScanner((name) => tools.get(name))
+      : new CallScanner(format!, (name) => tools.has(name), { strict, inList: this.#inList });
     this.#scanned = n;
     this.#certain = false;
+    this.#tail = "";
     this.#state = "call";
     return true;
   }
 
   #readCall(final: boolean): boolean {
     let json = "";
-    const flush = (): void => {
-      if (json !== "") this.#emitArguments(this.answer.toolCalls.length - 1, json);
-      json = "";
-    };
     for (; this.#scanned < this.#buffer.length; this.#scanned++) {
       const char = this.#buffer[this.#scanned]!;
       const news = this.#call!.push(char);
+      if (news.kind === "tail") {
+        this.#tail += char;
+        continue;
+      }
+      if (news.kind === "head") continue;
       if (news.kind === "call") {
         this.#certain = true;
-        this.#emitCall(news.name);
+        this.#parts.call(this.#options.makeId(), news.name);
+      }
+      if (news.kind === "call" || news.kind === "arguments") {
         json += news.json;
-        if (news.ends) return flush(), this.#endCall(this.#scanned + 1);
-      } else if (news.kind === "arguments") {
-        json += char;
-        if (news.ends) return flush(), this.#endCall(this.#scanned + 1);
-      } else if (news.kind === "end") return flush(), this.#endCall(this.#scanned + (news.again ? 0 : 1));
-      else if (news.kind === "wrong") return flush(), this.#endWrong();
+        this.#tail = "";
+        if (!news.ends) continue;
+      }
+      this.#parts.arguments(json);
+      if (news.kind === "wrong") return this.#endWrong();
+      return news.kind === "end" && news.again ? this.#endMisfit() : this.#endCall(this.#scanned + 1);
     }
-    flush();
+    if (final && this.#certain) json += this.#call!.cut();
+    this.#parts.arguments(json);
     if (this.#certain) {
       this.#consume(this.#scanned);
       this.#scanned = 0;
+      if (final && json === "" && this.#tail.trim() !== "") this.#parts.text(this.#tail);
     } else if (final) {
       this.#state = "text";
       this.#toText(this.#buffer.length);
     }
     return false;
-  }
-
-  #emitCall(name: string): void {
-    const { toolCalls } = this.answer;
-    const id = this.#options.makeId();
-    this.#parts.push({ kind: "toolCall", index: toolCalls.length, id, name });
-    toolCalls.push({ id, name, arguments: "" });
-  }
-
-  #emitArguments(index: number, json: string): void {
-    this.answer.toolCalls[index]!.arguments += json;
-    this.#parts.push({ kind: "toolArguments", index, json });
   }
 
   #endCall(n: number): boolean {
@@ -279,13 +260,20 @@ export class AnswerReader {
     return true;
   }
 
+  /** The call is over without its wrapping; what there was of it, but white space, is text. */
+  #endMisfit(): boolean {
+    return this.#tail.trim() === "" ? this.#endCall(this.#scanned) : this.#endWrong();
+  }
+
   /** What looked like a call is text; of one whose arguments broke off, only what follows them. */
   #endWrong(): boolean {
     this.#state = "text";
     this.#inList = false;
     this.#fresh = false;
-    if (this.#certain) this.#consume(this.#scanned);
-    else this.#toText(this.#scanned);
+    if (this.#certain) {
+      this.#consume(this.#scanned);
+      this.#parts.text(this.#tail);
+    } else this.#toText(this.#scanned);
     return true;
   }
 }

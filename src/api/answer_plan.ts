@@ -129,7 +129,7 @@ export function planAnswer(
   const single = tools.length > 0 && isOne;
   const reader = new AnswerReader({
     format: tools.length > 0 ? format : undefined,
-    tools: new Set(tools.map(({ name }) => name)),
+    tools: new Map(tools.map(({ name, parameters }) => [name, parameters ?? {}])),
     reasoning: thinking === "closed" ? undefined : reasoning,
     startsInReasoning: thinking === "open",
     single,

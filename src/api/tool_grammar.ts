@@ -28,14 +28,46 @@ function argumentsOf({ parameters }: ToolDefinition): GrammarSource {
   return { kind: "schema", schema: { ...parameters, type: "object" } };
 }
 
+function sequence(...parts: GrammarSource[]): GrammarSource {
+  return { kind: "sequence", parts };
+}
+
+/**
+ * Arguments as elements, in the order of the schema's properties; those that are not required may be left out. Texts
+ * are free but for an `enum`; what else a value may be follows its schema.
+ */
+function elementsOf({ parameters = {} }: ToolDefinition): GrammarSource {
+  const { properties = {}, required = [], $defs, definitions } = parameters as {
+    properties?: Record<string, Record<string, unknown>>;
+    required?: readonly string[];
+    $defs?: unknown;
+    definitions?: unknown;
+  };
+  const shared = { ...($defs === undefined ? {} : { $defs }), ...(definitions === undefined ? {} : { definitions }) };
+  const elements = Object.entries(properties).map(([key, schema]): GrammarSource => {
+    const end = "\n</parameter>";
+    const isText = schema["type"] === "string";
+    const texts = isText && Array.isArray(schema["enum"])
+      ? schema["enum"].filter((one) => typeof one === "string")
+      : [];
+    const value = texts.length > 0
+      ? sequence({ kind: "choice", options: texts.map(literal) }, literal(end))
+      : isText
+      ? untilMark(end)
+      : sequence({ kind: "schema", schema: { ...shared, ...schema } }, literal(end));
+    const element = sequence(literal(`<parameter=${key}>\n`), value, literal("\n"));
+    return required.includes(key) ? element : { kind: "repeat", of: element, min: 0, max: 1, separator: "" };
+  });
+  return sequence(...elements);
+}
+
 /** One call. */
-function callOf({ call }: ToolFormat, tools: readonly ToolDefinition[]): GrammarSource {
+function callOf({ call, elements }: ToolFormat, tools: readonly ToolDefinition[]): GrammarSource {
   const [head, middle, tail] = call;
-  const options = tools.map((tool): GrammarSource => ({
-    kind: "sequence",
-    parts: [literal(tool.name + middle), argumentsOf(tool)],
-  }));
-  return { kind: "sequence", parts: [literal(head), { kind: "choice", options }, literal(tail)] };
+  const options = tools.map((tool) =>
+    sequence(literal(tool.name + middle), elements ? elementsOf(tool) : argumentsOf(tool))
+  );
+  return sequence(literal(head), { kind: "choice", options }, literal(tail));
 }
 
 /** All calls of an answer. */
@@ -43,7 +75,7 @@ function callsOf({ format, tools, single }: AnswerRules): GrammarSource {
   const [open, separator, close] = format.list;
   const of = callOf(format, tools);
   const repeat: GrammarSource = { kind: "repeat", of, min: 1, max: single ? 1 : undefined, separator };
-  return { kind: "sequence", parts: [literal(open), repeat, literal(close)] };
+  return sequence(literal(open), repeat, literal(close));
 }
 
 /** What follows a mark that the calls' first literal begins with. */
@@ -73,9 +105,9 @@ function classOf(char: string, ...others: string[]): string {
  * Text that ends with a mark and does not have it before. The mark's first character must not occur in it again: after
  * it, and as much of the mark as you like, either comes something else or the first character once more.
  */
-function untilMark(mark: string): GrammarSource {
+function untilMark(mark: string, after = ""): GrammarSource {
   const [first, ...rest] = mark;
-  const quoted = (text: string): string => `"${text}"`;
+  const quoted = (text: string): string => JSON.stringify(text);
   let starts = '""', leaves = "";
   for (let n = rest.length - 1; n >= 0; n--) {
     const next = rest[n]!;
@@ -83,7 +115,7 @@ function untilMark(mark: string): GrammarSource {
     if (n < rest.length - 1) starts = `("" | ${quoted(next)} ${starts})`;
   }
   const grammar = [
-    `root ::= (${classOf(first!)} | part* ${quoted(first!)} ${leaves})* part* ${quoted(mark)} [ \\n]{0,4}`,
+    `root ::= (${classOf(first!)} | part* ${quoted(first!)} ${leaves})* part* ${quoted(mark)} ${after}`,
     `part ::= ${quoted(first!)} ${starts}`,
   ];
   return { kind: "gbnf", grammar: grammar.join("\n") };
@@ -92,7 +124,7 @@ function untilMark(mark: string): GrammarSource {
 /** Reasoning, as far as the prompt leaves room for it, then what follows. */
 function afterReasoning({ reasoning, thinking }: AnswerRules, then: GrammarSource): GrammarSource {
   if (reasoning === undefined || thinking === "closed") return then;
-  const body = untilMark(reasoning.close);
+  const body = untilMark(reasoning.close, "[ \\n]{0,4}");
   if (thinking === "open") return { kind: "sequence", parts: [body, then] };
   const whole: GrammarSource = { kind: "sequence", parts: [literal(reasoning.open), body] };
   return { kind: "sequence", parts: [{ kind: "repeat", of: whole, min: 0, max: 1, separator: "" }, then] };

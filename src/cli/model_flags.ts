@@ -8,6 +8,7 @@ export const PLACEMENT_FLAGS: Record<string, Flag> = {
   device: { type: "string", value: "D", help: "auto, cpu, cuda, cuda:N or ref (default auto, or REALIZAR_DEVICE)" },
   threads: { type: "string", value: "N", help: "CPU threads (default: the physical cores this process may use)" },
   ctx: { type: "string", value: "N", help: "tokens of context, auto = what fits (default: the model's, up to 4096)" },
+  "kv-tokens": { type: "string", value: "N", help: "tokens the KV cache holds (default: ctx for every sequence)" },
   kv: { type: "string", value: "T", help: "type of the KV cache: f32, f16 or q8_0" },
 };
 
@@ -27,6 +28,7 @@ export function placementOf(flags: Flags): Omit<LoadOptions, "signal" | "onProgr
     device: textFlag(flags, "device") as Device | undefined,
     threads: numberFlag(flags, "threads"),
     contextSize: flags["ctx"] === "auto" ? "auto" : numberFlag(flags, "ctx"),
+    kvTokens: numberFlag(flags, "kv-tokens"),
     kvDtype: textFlag(flags, "kv") as LoadOptions["kvDtype"],
   };
 }

@@ -35,8 +35,7 @@ async function watch([path]: string[], flags: Flags): Promise<number> {
 
 export const watchCommand: Command = {
   usage: "watch MODEL",
-  summary:
-    "Looks at every value of a forward pass; tells the first that is not finite, out of range or unlike another device's.",
+  summary: "Looks at every value of a forward pass; tells the first that is wrong.",
   nArguments: 1,
   flags: {
     prompt: { type: "string", short: "p", value: "TEXT", help: "the tokens to compute (default: a sentence)" },

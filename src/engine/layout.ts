@@ -96,7 +96,7 @@ export function layOut(
     plan = planOf(cache.contextSize);
     scratchBytes = checkPlan(library, engine, facts.bytes, plan).scratchBytes;
   }
-  const left = device.freeBytes - weightsBytes - scratchBytes;
+  const left = device.totalBytes === 0 ? Infinity : device.freeBytes - weightsBytes - scratchBytes;
   cache.kvTokens = placement.kvTokens || defaultKvTokens(facts, cache, left);
   return { backend, device, plan, cache, weightsBytes, kvBytes: cacheBytes(facts, cache), scratchBytes };
 }

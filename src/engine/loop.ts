@@ -164,13 +164,15 @@ export class EngineLoop {
   }
 
   /** Refuses what cannot run; returns the tokens that the sequence may have. */
-  #check({ tokens }: GenerationRequest): number {
+  #check({ tokens, sampling }: GenerationRequest): number {
     const { scheduler, contextSize } = this.#options;
+    const nBias = sampling.bias.length, biasMax = scheduler.room.biases;
     if (this.#closing) throw new RealizarError("CLOSED", "the model was closed");
     if (scheduler.nWaiting >= QUEUE_MAX) {
       throw new RealizarError("BUSY", `${QUEUE_MAX} generations are waiting already`);
     }
     if (tokens.length === 0) throw new RealizarError("ARG", "the prompt has no tokens");
+    if (nBias > biasMax) throw new RealizarError("LIMIT", `logitBias: ${nBias} tokens, a step has room for ${biasMax}`);
     const max = Math.min(contextSize, scheduler.pages.lengthMax);
     if (tokens.length < max) return max;
     const holder = max === contextSize ? "the context" : "the KV cache (kvTokens)";

@@ -7,6 +7,7 @@ import type { KvDtype } from "../types.ts";
 import { ResultReader } from "./batch.ts";
 import type { StepRunner } from "./flights.ts";
 import type { PlanFacts } from "./protocol.ts";
+import type { StepRoom } from "./scheduler.ts";
 
 /** `rz_dtype` numbers of KV element types. */
 const KV_DTYPES: Record<KvDtype, number> = { f32: 0, f16: 1, q8_0: 8 };
@@ -164,6 +165,15 @@ export function defaultKvTokens(plan: PlanFacts, sizes: CacheSizes, freeBytes: n
   const pageBytes = cacheBytes(plan, { ...sizes, kvTokens: 0 }); // of the null page alone
   const affordable = Math.floor(freeBytes / 2 / pageBytes) * pageTokens;
   return Math.max(Math.ceil(contextSize / pageTokens) * pageTokens, Math.min(wholeTokens(sizes), affordable));
+}
+
+/** What a step can hold beside its tokens: `rz_batch_header` in csrc/realizar.h says so. */
+export function stepRoom(nPages: readonly number[], maxSequences: number): StepRoom {
+  const allPages = nPages.reduce((sum, n) => sum + n, 0);
+  return {
+    tableEntries: Math.max(8 * allPages, Math.min(maxSequences * 8192, 2 ** 18)),
+    biases: Math.min(4096 + 256 * maxSequences, 2 ** 20),
+  };
 }
 
 function packCacheOptions(plan: PlanFacts, sizes: CacheSizes): Uint8Array {

@@ -117,8 +117,8 @@ export class PageTables {
   }
 
   /**
-   * Gives back pages that the window of a sequence's next token does not reach. What is in flight does not count: it may
-   * be lost, and is then computed again.
+   * Gives back pages that the window of a sequence's next token does not reach. What is in flight does not count: it
+   * may be lost, and is then computed again.
    */
   trim(sequence: Sequence): void {
     for (const [g, { window, pageTokens }] of this.#groups.entries()) {

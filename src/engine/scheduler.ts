@@ -13,10 +13,20 @@ import { PageTables, type SchedulerGroup } from "./page_tables.ts";
 import { type Lead, Sequence, type SequenceRequest } from "./sequence.ts";
 import { Waiting } from "./waiting.ts";
 
+/** What a step can hold beside its tokens. */
+export interface StepRoom {
+  /** Entries of all page tables. */
+  tableEntries: number;
+  /** Biases of all outs. */
+  biases: number;
+}
+
 /** Sizes of the cache and of a step. */
 export interface SchedulerOptions {
   maxSequences: number;
   groups: readonly SchedulerGroup[];
+  /** Default: as much as there is. A sequence alone always fits. */
+  room?: StepRoom;
 }
 
 /** A sequence's part in a step. */
@@ -37,6 +47,8 @@ export interface PlannedStep {
   nTokens: number;
   /** Outs that have a mask: their `mask` is 1 ... nMasks. */
   nMasks: number;
+  /** What is taken of the step's room. */
+  taken: StepRoom;
 }
 
 /** What a scheduler has counted since it began. */
@@ -52,14 +64,16 @@ export interface SchedulerCounts {
 export class Scheduler {
   readonly pages: PageTables;
   readonly counts: SchedulerCounts = { nPreemptions: 0, nLookedUp: 0, nFound: 0 };
+  readonly room: StepRoom;
   readonly #freeSlots: number[];
   /** Oldest first. */
   readonly #running: Sequence[] = [];
   readonly #waiting = new Waiting();
   #nAdded = 0;
 
-  constructor({ maxSequences, groups }: SchedulerOptions) {
+  constructor({ maxSequences, groups, room }: SchedulerOptions) {
     this.pages = new PageTables(groups);
+    this.room = room ?? { tableEntries: Infinity, biases: Infinity };
     this.#freeSlots = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }
 
@@ -102,11 +116,12 @@ export class Scheduler {
   next(nTokensMax: number, nPromptMax: number, started: Sequence[]): PlannedStep | undefined {
     this.#admit(started);
     for (const sequence of this.#running) if (sequence.lead !== undefined) this.#follow(sequence, sequence.lead);
-    const step: PlannedStep = { seqs: [], outs: [], entries: [], nTokens: 0, nMasks: 0 };
+    const taken = { tableEntries: 0, biases: 0 };
+    const step: PlannedStep = { seqs: [], outs: [], entries: [], nTokens: 0, nMasks: 0, taken };
     // Oldest first: who loses its pages on the way is not in the step yet.
     for (const sequence of this.#running.filter(({ isDecoding }) => isDecoding)) {
       if (step.nTokens >= nTokensMax) break;
-      if (sequence.state !== "running") continue;
+      if (sequence.state !== "running" || !this.#fits(step, sequence)) continue;
       if (this.#makeRoom(sequence, sequence.nPast + 1)) this.#take(step, sequence, 1);
     }
     const prompts = this.#running.filter((sequence) => sequence.isPrefilling && sequence.lead === undefined);
@@ -114,7 +129,9 @@ export class Scheduler {
       prompts.map(({ nKnownLeft }) => nKnownLeft),
       Math.min(nPromptMax, nTokensMax - step.nTokens),
     );
-    for (const [i, sequence] of prompts.entries()) if (chunks[i]! > 0) this.#take(step, sequence, chunks[i]!);
+    for (const [i, sequence] of prompts.entries()) {
+      if (chunks[i]! > 0 && this.#fits(step, sequence)) this.#take(step, sequence, chunks[i]!);
+    }
     return step.nTokens === 0 ? undefined : step;
   }
 
@@ -193,11 +210,11 @@ export class Scheduler {
   #follow(sequence: Sequence, { leader, nPlaced, nTokens }: Lead): void {
     const isThere = leader.state === "running" && leader.nPlaced === nPlaced;
     if (isThere && leader.nDone < nTokens && leader.credit > 0) return;
-    sequence.lead = undefined;
     if (isThere) this.pages.remember(leader);
     const nThere = this.pages.catchUp(sequence);
     this.#found(sequence, nThere - sequence.nDone);
     sequence.nPast = sequence.nDone = nThere;
+    this.#findLead(sequence);
   }
 
   #found(sequence: Sequence, nTokens: number): void {
@@ -232,13 +249,22 @@ export class Scheduler {
     this.#running.splice(this.#running.indexOf(sequence), 1);
   }
 
+  /** Whether the step has room for a sequence's tables and biases; who is left out comes when older ones have ended. */
+  #fits({ taken }: PlannedStep, { pages, sampling }: Sequence): boolean {
+    const entries = pages.reduce((sum, table) => sum + table.length + 1, 0);
+    return taken.tableEntries + entries <= this.room.tableEntries &&
+      taken.biases + sampling.bias.length <= this.room.biases;
+  }
+
   /** Adds n tokens of a sequence, for which it has pages, to the step. */
   #take(step: PlannedStep, sequence: Sequence, n: number): void {
     const { nPast } = sequence;
     const nPastAfter = nPast + n;
     const tokens = sequence.nKnownLeft > 0 ? sequence.tokens.slice(nPast, nPastAfter) : [LAST_SAMPLE];
     this.pages.trim(sequence);
-    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages: this.pages.upTo(sequence, nPastAfter) });
+    const pages = this.pages.upTo(sequence, nPastAfter);
+    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages });
+    step.taken.tableEntries += pages.reduce((sum, table) => sum + table.length, 0);
     step.nTokens += n;
     sequence.nPast = nPastAfter;
     const isLast = nPastAfter >= sequence.tokens.length;
@@ -254,6 +280,7 @@ export class Scheduler {
         drawPosition: nPastAfter,
         mask: sequence.constrained ? ++step.nMasks : 0,
       });
+      step.taken.biases += sampling.bias.length;
       sequence.nPending++;
     }
     step.entries.push({ sequence, epoch: sequence.epoch, nPastAfter, out });

@@ -4,6 +4,7 @@ import { errorToWire, RealizarError } from "../errors.ts";
 import { createConstraint } from "../grammar/constraint.ts";
 import { Detokenizer } from "../text/detokenize.ts";
 import { EngineLoop } from "./loop.ts";
+import { stepRoom } from "./native_model.ts";
 import { estimateModel, openModel } from "./open_model.ts";
 import { prepareModel } from "./prepare.ts";
 import type { FromEngine, Placement, ToEngine, WireSource } from "./protocol.ts";
@@ -70,7 +71,11 @@ class EngineWorker {
     const stats = createStats();
     this.#loop = new EngineLoop({
       runner,
-      scheduler: new Scheduler({ maxSequences: info.maxSequences, groups: model.groups }),
+      scheduler: new Scheduler({
+        maxSequences: info.maxSequences,
+        groups: model.groups,
+        room: stepRoom(model.groups.map(({ nPages }) => nPages), info.maxSequences),
+      }),
       contextSize: info.contextSize,
       maxStepTokens: model.maxStepTokens,
       vocabSize: info.vocabSize,

@@ -20,30 +20,42 @@ export function compileGrammar(source: GrammarSource, limitMs: number = MAX_COMP
   return Graph.compile(sourcePart(source, budget, 0), budget);
 }
 
+function refuse(what: string): never {
+  throw new RealizarError("ARG", `grammar: ${what}`);
+}
+
+function textOf(value: unknown, name: string): string {
+  return typeof value === "string" ? value : refuse(`${name}: got ${typeof value}, expected a string`);
+}
+
+function listOf<T>(value: readonly T[], name: string): readonly T[] {
+  return Array.isArray(value) ? value : refuse(`${name}: got ${typeof value}, expected an array`);
+}
+
 function sourcePart(source: GrammarSource, budget: Budget, depth: number): Part {
   checkDepth(depth, "parts of a grammar");
   budget.charge();
+  if (typeof source !== "object" || source === null) {
+    refuse(`got ${source === null ? "null" : typeof source} for a part`);
+  }
   const below = (inner: GrammarSource): Part => sourcePart(inner, budget, depth + 1);
   switch (source.kind) {
     case "schema":
       return schemaPart(source.schema, budget);
     case "gbnf":
-      return gbnfPart(source.grammar, budget);
+      return gbnfPart(textOf(source.grammar, "gbnf"), budget);
     case "text":
-      return text(source.text);
+      return text(textOf(source.text, "text"));
     case "sequence":
-      return sequence(...source.parts.map(below));
+      return sequence(...listOf(source.parts, "parts").map(below));
     case "choice":
-      return choice(source.options.map(below));
+      return choice(listOf(source.options, "options").map(below));
     case "repeat":
       return repeatPart(below(source.of), source, budget);
     case "lazy":
-      return lazyPart(source.triggers, below(source.then));
+      return lazyPart(listOf(source.triggers, "triggers").map((one) => textOf(one, "triggers")), below(source.then));
     default:
-      throw new RealizarError(
-        "ARG",
-        `grammar: got a part of kind ${JSON.stringify((source as { kind: unknown }).kind)}`,
-      );
+      return refuse(`got a part of kind ${JSON.stringify((source as { kind: unknown }).kind)}`);
   }
 }
 
@@ -55,7 +67,8 @@ function repeatPart(
   budget.charge();
   const most = max ?? -1;
   const valid = Number.isInteger(min) && min >= 0 && Number.isInteger(most) && (max === undefined || max >= min);
-  if (!valid) throw new RealizarError("ARG", `grammar: a repetition of ${min} to ${max ?? "any number of"} times`);
+  if (!valid) refuse(`a repetition of ${min} to ${max ?? "any number of"} times`);
+  textOf(separator, "separator");
   if (separator === "" || most === 0) return repeat(item, min, most);
   const rest = repeat(sequence(text(separator), item), Math.max(0, min - 1), most < 0 ? -1 : most - 1);
   const all = sequence(item, rest);

@@ -2,14 +2,17 @@
 import { RealizarError } from "../errors.ts";
 import type { VocabTables } from "../text/vocab.ts";
 import { STATE } from "./automaton.ts";
-import { Follower, type Leaves } from "./follow.ts";
+import { Escapes } from "./escapes.ts";
+import { Follower, type Leaves, sortPairs } from "./follow.ts";
 import { Frames } from "./frames.ts";
-import { hasLeaf, MaskCache, type SetMask } from "./masks.ts";
-import { type TokenIndex, tokenIndexOf } from "./token_trie.ts";
+import { hasLeaf, MaskCache } from "./masks.ts";
+import { type TokenIndex, tokenIndexOf, type Trie } from "./token_trie.ts";
 import type { Constraint, WireGrammar } from "./wire.ts";
 
 /** Grammars whose masks a thread keeps for each vocabulary. */
 const MAX_CACHES = 8;
+/** Frames of a generation above which those that are not needed any more are looked for. */
+const COMPACT_ABOVE = 16_384;
 
 const caches = new WeakMap<TokenIndex, MaskCache[]>();
 
@@ -40,9 +43,10 @@ export function createConstraint(grammar: WireGrammar, tables: VocabTables): Con
 
 class GrammarConstraint implements Constraint {
   readonly #cache: MaskCache;
-  readonly #frames = new Frames();
-  readonly #follower: Follower;
+  #frames = new Frames();
+  #follower: Follower;
   #leaves: Leaves;
+  #compactAbove = COMPACT_ABOVE;
 
   constructor(cache: MaskCache) {
     this.#cache = cache;
@@ -64,18 +68,19 @@ class GrammarConstraint implements Constraint {
     return !(hasLeaf(words, this.#leaves, STATE.free) && isFull(mask, index.tables.size));
   }
 
-  /** Goes on below the nodes at which ways left the known part of the stack. */
-  #fillEscapes(trie: SetMask["trie"], escapes: ArrayLike<number>, bottoms: readonly number[], mask: Uint32Array): void {
-    if (escapes.length === 0) return;
-    const after = bottoms.map((frame) =>
-      frame < 0 ? undefined : this.#cache.localOf(this.#follower.after(frame), this.#frames)
-    );
-    for (let i = 0; i < escapes.length; i += 2) {
-      const on = after[-1 - escapes[i + 1]!];
-      if (on === undefined) continue;
-      const further: number[] = [];
-      this.#cache.walk(trie, escapes[i]!, on.set, mask, further);
-      this.#fillEscapes(trie, further, on.bottoms, mask);
+  /** Goes on from where ways left the known part of the stack. */
+  #fillEscapes(trie: Trie, escapes: Escapes, bottoms: readonly number[], mask: Uint32Array): void {
+    const cache = this.#cache;
+    for (const [bottom, byBytes] of escapes.nodes) {
+      const frame = bottoms[-1 - bottom]!;
+      if (frame < 0) continue; // the end of the text: nothing goes on
+      const { set, bottoms: below } = cache.localOf(this.#follower.after(frame), this.#frames);
+      const further = new Escapes();
+      for (const [byte, nodes] of byBytes) {
+        if (cache.next(set, byte) < 0) continue;
+        for (const node of nodes) cache.walk(trie, node, trie.end[node]!, set, mask, further);
+      }
+      this.#fillEscapes(trie, further, below, mask);
     }
   }
 
@@ -84,10 +89,20 @@ class GrammarConstraint implements Constraint {
     if (index.ends.includes(token)) return;
     const { pieceBytes, pieceOffsets } = index.tables;
     this.#follower.restart();
+    if (this.#frames.size > this.#compactAbove) this.#compact();
     for (let i = pieceOffsets[token]!; i < pieceOffsets[token + 1]!; i++) {
       this.#leaves = this.#follower.advance(this.#leaves, pieceBytes[i]!);
     }
     if (this.#leaves.length === 0) throw new RealizarError("INTERNAL", `token ${token} does not fit the grammar`);
+  }
+
+  /** Forgets frames that nothing stands on any more. */
+  #compact(): void {
+    const tops = this.#leaves.filter((_, i) => i % 2 === 1);
+    this.#frames = this.#frames.compacted(tops);
+    this.#compactAbove = Math.max(COMPACT_ABOVE, 2 * this.#frames.size);
+    this.#follower = new Follower(this.#cache.words, this.#frames);
+    this.#leaves = sortPairs(this.#leaves.map((one, i) => i % 2 === 1 ? tops[i >> 1]! : one));
   }
 }
 

@@ -13,7 +13,7 @@ export type Leaves = Int32Array;
 export const ESCAPED = -1;
 
 /** Work of one mask or token: pairs looked at. A grammar that needs more is too ambiguous. */
-const MAX_WORK = 1 << 21;
+const MAX_WORK = 1 << 20;
 /** Pairs of one set of leaves. */
 const MAX_LEAVES = 1 << 14;
 
@@ -138,8 +138,8 @@ export class Follower {
   }
 }
 
-/** Sorts pairs in place by their first, then their second number. */
-function sortPairs(pairs: Int32Array): Int32Array {
+/** Sorts pairs by their first, then their second number; in place where they are few. */
+export function sortPairs(pairs: Int32Array): Int32Array {
   if (pairs.length > 64) {
     const keys = Float64Array.from({ length: pairs.length / 2 }, (_, i) => pairs[2 * i]! * 2 ** 26 + pairs[2 * i + 1]!);
     const order = [...keys.keys()].sort((a, b) => keys[a]! - keys[b]!);

@@ -19,5 +19,7 @@ export const FORMATS: Readonly<Record<string, string>> = {
   hostname: `^${LABEL}(?:\\.${LABEL}){0,2}$`,
   ipv4: `^(?:${BYTE}\\.){3}${BYTE}$`,
   ipv6: `^(?:${HEX}{1,4}:){7}${HEX}{1,4}$`,
+  uri: "^https?://[a-zA-Z0-9]+(?:[.-][a-zA-Z0-9]+)*(?::\\d{1,4})?(?:/[a-zA-Z0-9._~-]*)*" +
+    "(?:\\?[a-zA-Z0-9._~=&/-]*)?(?:#[a-zA-Z0-9._~=&/-]*)?$",
   uuid: `^${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}$`,
 };

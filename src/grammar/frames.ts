@@ -33,6 +33,24 @@ export class Frames {
     return frame;
   }
 
+  /** A store with only what these frames stand on; replaces them by their new numbers. */
+  compacted(frames: Int32Array): Frames {
+    const store = new Frames();
+    const moved = new Map<number, number>();
+    for (const [i, top] of frames.entries()) {
+      const way: number[] = [];
+      let at = top;
+      for (; at >= 0 && !moved.has(at); at = this.below[at]!) way.push(at);
+      let below = at < 0 ? at : moved.get(at)!;
+      for (const frame of way.toReversed()) {
+        below = store.push(this.state[frame]!, this.count[frame]!, below);
+        moved.set(frame, below);
+      }
+      frames[i] = below;
+    }
+    return store;
+  }
+
   /** Forgets all frames. */
   clear(): void {
     this.#size = 0;

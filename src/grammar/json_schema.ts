@@ -59,16 +59,23 @@ class SchemaCompiler {
   /** The schemas that hold together with `sub`: references and allOf followed. Undefined when nothing is valid. */
   readonly #expand = (sub: Sub): SchemaNode[] | undefined => {
     const found = new Set<SchemaNode>();
-    const open = [sub];
-    while (open.length > 0) {
+    const way = new Set<SchemaNode>();
+    /** Schemas to look at, and those whose references were all followed when it is their turn. */
+    const open: { sub: Sub; left?: SchemaNode }[] = [{ sub }];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
       this.#budget.charge();
-      const next = open.pop()!;
-      if (next === false) return undefined;
-      if (next === true || found.has(next)) continue;
-      found.add(next);
+      const { sub: each, left } = next;
+      if (left !== undefined) way.delete(left);
+      if (each === false) return undefined;
+      if (each === true) continue;
+      if (way.has(each)) refuse("ARG", each.pointer, "it stands for itself: its references lead back to it");
+      if (found.has(each)) continue;
+      found.add(each);
+      way.add(each);
+      open.push({ sub: true, left: each });
       // In the order in which they are written: it is the order of members.
-      for (const each of next.allOf?.toReversed() ?? []) open.push(each);
-      if (next.ref !== undefined) open.push(this.#reader.resolve(next));
+      for (const one of each.allOf?.toReversed() ?? []) open.push({ sub: one });
+      if (each.ref !== undefined) open.push({ sub: this.#reader.resolve(each) });
     }
     return [...found];
   };
@@ -161,19 +168,22 @@ class SchemaCompiler {
       case "array":
         return arrayPart(nodes, merged, this.#setOf);
       case "object":
-        return objectPart(nodes, this.#setOf);
+        return objectPart(nodes, this.#setOf, this.#budget);
     }
   }
 
-  #stringPart({ pattern, format, minLength, maxLength, pointer }: Merged): Part {
+  #stringPart({ patterns, formats, minLength, maxLength, pointer }: Merged): Part {
     if (maxLength >= 0 && minLength > maxLength) return NEVER;
-    if (format !== undefined) {
+    const all = [...patterns];
+    for (const format of formats) {
       const known = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
-      if (known === undefined) refuse("UNSUPPORTED", `${pointer}/format`, `the format ${JSON.stringify(format)}`);
-      if (pattern !== undefined) refuse("UNSUPPORTED", `${pointer}/pattern`, "a pattern beside a format");
-      return stringMatching(known, minLength, maxLength, this.#budget);
+      if (known !== undefined) all.push(known);
+      // Beside a pattern, the name of a format that is not known here tells nothing more.
+      else if (patterns.length === 0) {
+        refuse("UNSUPPORTED", `${pointer}/format`, `the format ${JSON.stringify(format)}`);
+      }
     }
-    if (pattern !== undefined) return stringMatching(pattern, minLength, maxLength, this.#budget);
+    if (all.length > 0) return stringMatching(all, minLength, maxLength, this.#budget);
     return minLength === 0 && maxLength < 0 ? STRING : stringOf(minLength, maxLength);
   }
 }

@@ -106,7 +106,7 @@ export function stringExcept(names: readonly string[]): Part {
   return part((graph, next) => {
     const end = graph.byte(0x22, next);
     const free = graph.hole();
-    graph.patch(free, graph.bytes([...characterEdges(graph, [0, 0x10ffff], free), [0x22, 0x22, next]]));
+    graph.patch(free, graph.bytes([...characterEdges(graph, [0, 0x10ffff], free), [0x22, 0x22, next]], true));
     const build = (all: readonly (readonly number[])[], depth: number): number => {
       graph.budget.charge(all.length);
       const groups = Map.groupBy(all.filter(({ length }) => length > depth), (one) => one[depth]!);

@@ -5,6 +5,7 @@
  */
 import { RealizarError } from "../errors.ts";
 import { STATE } from "./automaton.ts";
+import { Escapes } from "./escapes.ts";
 import { ESCAPED, Follower, type Leaves } from "./follow.ts";
 import { Frames } from "./frames.ts";
 import { plainMask, splitByBytes, type SplitTokens } from "./token_split.ts";
@@ -24,8 +25,8 @@ export interface SetMask {
   readonly tokens: Int32Array | undefined;
   readonly bits: Uint32Array | undefined;
   readonly trie: Trie;
-  /** Pairs (node, bottom): below this node the stack under the bottom decides. */
-  readonly escapes: Int32Array;
+  /** Where the stack under a bottom decides. */
+  readonly escapes: Escapes;
 }
 
 /** A set of leaves over bottoms, and the real frames that its bottoms stand for: bottom -1 - i is `bottoms[i]`. */
@@ -127,7 +128,7 @@ export class MaskCache {
   }
 
   /** The set after a byte, or -1. */
-  #next(set: number, byte: number): number {
+  next(set: number, byte: number): number {
     const row = this.#rows[set] ??= new Int32Array(256);
     const known = row[byte]!;
     if (known !== 0) return known < 0 ? -1 : known - 1;
@@ -145,7 +146,7 @@ export class MaskCache {
   #makeMask(set: number): SetMask {
     const { index } = this;
     const bits = new Uint32Array(index.maskWords);
-    const escapes: number[] = [];
+    const escapes = new Escapes();
     const isFree = hasLeaf(this.words, this.#leaves[set]!, STATE.free);
     const { mask, trie } = (isFree ? this.#loopTokens(set) : this.#plainTokens(set)) ??
       { mask: undefined, trie: index.all };
@@ -154,27 +155,27 @@ export class MaskCache {
       bits.set(mask);
       this.#nAllowed = Infinity;
     }
-    this.walk(trie, 0, set, bits, escapes);
+    this.walk(trie, 1, trie.nNodes, set, bits, escapes);
     if (isFree) this.#addSilent(set, bits);
     // A mask of few tokens is kept as a list.
     const list = this.#nAllowed < index.maskWords ? listOf(bits, this.#nAllowed) : undefined;
-    this.#maskBytes += 4 * ((list ?? bits).length + escapes.length);
-    return { tokens: list, bits: list === undefined ? bits : undefined, trie, escapes: Int32Array.from(escapes) };
+    this.#maskBytes += 4 * (list ?? bits).length + 8 * escapes.count;
+    return { tokens: list, bits: list === undefined ? bits : undefined, trie, escapes };
   }
 
   /**
-   * Allows the tokens below a node of a trie that the set fits, and adds to `escapes` the nodes, with tokens below
-   * them, where a way left the known stack.
+   * Allows the tokens at nodes `from ... to - 1` of a trie that fit when the set is at the parent of `from`, and adds
+   * to `escapes` where ways left the known stack.
    */
-  walk(trie: Trie, node: number, set: number, bits: Uint32Array, escapes: number[]): void {
+  walk(trie: Trie, from: number, to: number, set: number, bits: Uint32Array, escapes: Escapes): void {
+    if (from >= to) return;
     const { byte, depth, end, token } = trie;
     const { same } = this.index;
-    const base = depth[node]!;
     if (this.#way.length <= trie.maxDepth) this.#way = new Int32Array(trie.maxDepth + 1);
     const way = this.#way;
-    way[base] = set;
-    for (let at = node + 1; at < end[node]!;) {
-      const next = this.#next(way[depth[at]! - 1]!, byte[at]!);
+    way[depth[from]! - 1] = set;
+    for (let at = from; at < to;) {
+      const next = this.next(way[depth[at]! - 1]!, byte[at]!);
       if (next < 0) {
         at = end[at]!;
         continue;
@@ -185,7 +186,7 @@ export class MaskCache {
         this.#nAllowed++;
       }
       const escaped = this.#escaped[next];
-      if (escaped !== undefined && end[at]! > at + 1) { for (const bottom of escaped) escapes.push(at, bottom); }
+      if (escaped !== undefined) { for (const bottom of escaped) escapes.add(trie, at, bottom); }
       at++;
     }
   }
@@ -195,7 +196,7 @@ export class MaskCache {
     const { pieceBytes, pieceOffsets } = this.index.tables;
     for (const id of this.index.silent) {
       let at = set;
-      for (let i = pieceOffsets[id]!; i < pieceOffsets[id + 1]! && at >= 0; i++) at = this.#next(at, pieceBytes[i]!);
+      for (let i = pieceOffsets[id]!; i < pieceOffsets[id + 1]! && at >= 0; i++) at = this.next(at, pieceBytes[i]!);
       if (at < 0) continue;
       bits[id >> 5]! |= 1 << (id & 31);
       this.#nAllowed++;
@@ -204,7 +205,7 @@ export class MaskCache {
 
   /** The tokens of free text that cannot begin a trigger, and the others. */
   #loopTokens(set: number): SplitTokens | undefined {
-    const loops = Array.from({ length: 256 }, (_, byte) => this.#next(set, byte) === set);
+    const loops = Array.from({ length: 256 }, (_, byte) => this.next(set, byte) === set);
     return loops.filter((loop) => loop).length < MIN_LOOP_BYTES ? undefined : splitByBytes(this.index, loops);
   }
 

@@ -26,8 +26,8 @@ export interface Merged {
   readonly minLength: number;
   /** -1 = any. */
   readonly maxLength: number;
-  readonly pattern: string | undefined;
-  readonly format: string | undefined;
+  readonly patterns: readonly string[];
+  readonly formats: readonly string[];
   readonly minItems: number;
   /** -1 = any. */
   readonly maxItems: number;
@@ -39,17 +39,9 @@ function tighter(a: Bound, b: Bound, sign: 1 | -1): Bound {
   return a.value * sign > b.value * sign ? a : b;
 }
 
-/** What `keyword` says, when all who say it agree. */
-function agreed(nodes: readonly SchemaNode[], keyword: "pattern" | "format"): string | undefined {
-  let found: SchemaNode | undefined;
-  for (const node of nodes) {
-    if (node[keyword] === undefined || node[keyword] === found?.[keyword]) continue;
-    if (found !== undefined) {
-      refuse("UNSUPPORTED", `${node.pointer}/${keyword}`, `a second ${keyword} for one value (see ${found.pointer})`);
-    }
-    found = node;
-  }
-  return found?.[keyword];
+/** The different values of a keyword. */
+function allOf(nodes: readonly SchemaNode[], keyword: "pattern" | "format"): string[] {
+  return [...new Set(nodes.flatMap((node) => node[keyword] ?? []))];
 }
 
 /** The smallest number that all `multipleOf` divide; 1 where there is none. */
@@ -98,8 +90,8 @@ export function merge(nodes: readonly SchemaNode[]): Merged {
     multipleOf: commonMultiple(nodes),
     minLength: most(nodes.map((node) => node.minLength)),
     maxLength: least(nodes.map((node) => node.maxLength)),
-    pattern: agreed(nodes, "pattern"),
-    format: agreed(nodes, "format"),
+    patterns: allOf(nodes, "pattern"),
+    formats: allOf(nodes, "format"),
     minItems: most(nodes.map((node) => node.minItems)),
     maxItems: least(nodes.map((node) => node.maxItems)),
   };
@@ -110,7 +102,7 @@ export function impliedTypes(nodes: readonly SchemaNode[]): Set<TypeName> {
   const about = (type: TypeName, keywords: readonly (keyof SchemaNode)[]): TypeName[] =>
     nodes.some((node) => keywords.some((keyword) => node[keyword] !== undefined)) ? [type] : [];
   const implied = [
-    ...about("object", ["properties", "required", "additional"]),
+    ...about("object", ["properties", "required", "additional", "patternProperties", "propertyNames"]),
     ...about("array", ["items", "prefixItems", "minItems", "maxItems"]),
     ...about("string", ["pattern", "format", "minLength", "maxLength"]),
     ...about("number", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]),
@@ -138,7 +130,7 @@ export function agrees(value: unknown, merged: Merged, nodes: readonly SchemaNod
   }
   const others: Partial<Record<TypeName, readonly (keyof SchemaNode)[]>> = {
     string: ["pattern", "format"],
-    object: ["properties", "required", "additional"],
+    object: ["properties", "required", "additional", "patternProperties", "propertyNames"],
     array: ["items", "prefixItems", "minItems", "maxItems"],
   };
   for (const node of nodes) {

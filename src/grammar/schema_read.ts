@@ -28,6 +28,8 @@ export interface SchemaNode {
   properties?: ReadonlyMap<string, Sub>;
   required?: readonly string[];
   additional?: Sub;
+  patternProperties?: ReadonlyMap<string, Sub>;
+  propertyNames?: Sub;
   prefixItems?: readonly Sub[];
   items?: Sub;
   minItems?: number;
@@ -45,18 +47,16 @@ export interface SchemaNode {
 /** Keywords that say nothing about which values are valid. */
 const ANNOTATIONS = new Set([
   ..."title description default examples $comment $schema $vocabulary deprecated readOnly writeOnly".split(" "),
-  ..."contentEncoding contentMediaType contentSchema $anchor".split(" "),
+  ..."contentEncoding contentMediaType contentSchema $anchor discriminator".split(" "),
 ]);
 /** Keywords that are honoured only in the forms that say nothing. */
 const EMPTY_FORMS: Readonly<Record<string, (value: unknown) => boolean>> = {
   uniqueItems: (value) => value === false,
   minProperties: (value) => value === 0,
   minContains: () => false,
-  patternProperties: (value) => isObject(value) && Object.keys(value).length === 0,
   dependentRequired: (value) => isObject(value) && Object.keys(value).length === 0,
   unevaluatedItems: (value) => value === true,
   unevaluatedProperties: (value) => value === true,
-  propertyNames: (value) => value === true,
 };
 /** Largest multipleOf: an automaton has a state for each remainder. */
 export const MAX_MULTIPLE = 1000;
@@ -138,6 +138,8 @@ export class SchemaReader {
       properties: (node, value, at, depth) => node.properties = named(value, at, depth),
       required: (node, value, at) => node.required = list(value, at).map((name) => text(name, at)),
       additionalProperties: (node, value, at, depth) => node.additional = this.#read(value, at, depth + 1),
+      patternProperties: (node, value, at, depth) => node.patternProperties = named(value, at, depth),
+      propertyNames: (node, value, at, depth) => node.propertyNames = this.#read(value, at, depth + 1),
       prefixItems: (node, value, at, depth) => node.prefixItems = options(value, at, depth),
       items: (node, value, at, depth) => {
         if (Array.isArray(value)) refuse("UNSUPPORTED", at, "a list of schemas; since draft 2020-12 it is prefixItems");

@@ -5,9 +5,9 @@ import { RealizarError } from "../errors.ts";
 /** How deep objects and arrays of a grammar's data may nest: 64 schemas of at most three levels each, and a value. */
 const MAX_NESTING = 256;
 /** Objects, arrays and scalars of a grammar's data. */
-const MAX_VALUES = 200_000;
+const MAX_VALUES = 50_000;
 /** UTF-16 units of a grammar's texts. */
-const MAX_TEXT = 4 << 20;
+const MAX_TEXT = 1 << 20;
 
 /**
  * Refuses data that nests too deep (a cycle does), has too many values or too much text with `LIMIT`, and what is no

@@ -157,7 +157,12 @@ async function answerNode(
 async function listenNode(handler: FetchHandler, options: ListenOptions): Promise<Listening> {
   const [{ createServer }, { Readable }] = await Promise.all([import("node:http"), import("node:stream")]);
   const toWeb: ToWeb = (message) => Readable.toWeb(message) as unknown as ReadableStream<Uint8Array>;
-  const limits = { maxHeaderSize: options.headerBytes, requestTimeout: 0, headersTimeout: IDLE_S * 1000 };
+  const limits = {
+    maxHeaderSize: options.headerBytes,
+    requestTimeout: 0,
+    headersTimeout: IDLE_S * 1000,
+    connectionsCheckingInterval: 1000, // by default it is looked at every 30 s only
+  };
   const server: Server = createServer(limits, (message, response) => {
     answerNode(handler, toWeb, message, response).catch(() => response.destroy());
   });

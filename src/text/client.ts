@@ -66,7 +66,7 @@ export class TextClient {
   async encode(prompt: TextPrompt, signal?: AbortSignal): Promise<Int32Array<ArrayBuffer>> {
     const limitMs = prompt.kind === "text"
       ? TEXT_LIMIT_MS + prompt.text.length / CHARACTERS_PER_MS
-      : templateLimit(prompt.messages);
+      : templateLimit(prompt.messages, prompt.options);
     const answer = await this.#ask({ type: "encode", prompt }, limitMs, signal);
     if (answer.type !== "encoded") throw unexpected(answer);
     return answer.tokens;
@@ -74,7 +74,7 @@ export class TextClient {
 
   /** What the chat template makes of messages. Rejects like {@linkcode TextClient.encode}. */
   async render(messages: readonly ChatMessage[], options: RenderOptions = {}, signal?: AbortSignal): Promise<string> {
-    const answer = await this.#ask({ type: "render", messages, options }, templateLimit(messages), signal);
+    const answer = await this.#ask({ type: "render", messages, options }, templateLimit(messages, options), signal);
     if (answer.type !== "rendered") throw unexpected(answer);
     return answer.text;
   }
@@ -217,8 +217,10 @@ export class TextClient {
   }
 }
 
-function templateLimit(messages: readonly ChatMessage[]): number {
-  const length = messages.reduce((sum, { content }) => sum + (content?.length ?? 0), 0);
+function templateLimit(messages: readonly ChatMessage[], { tools }: RenderOptions = {}): number {
+  const lengthOf = ({ content, reasoning = "", toolCalls = [] }: ChatMessage): number =>
+    (content?.length ?? 0) + reasoning.length + toolCalls.reduce((sum, call) => sum + call.arguments.length, 0);
+  const length = messages.reduce((sum, message) => sum + lengthOf(message), JSON.stringify(tools ?? null).length);
   return TEMPLATE_LIMIT_MS + length / CHARACTERS_PER_MS;
 }
 

@@ -19,7 +19,73 @@ static void test_layouts(void) {
     }
 }
 
-/* Products by both ways; got[row][32 * tile ...] is compared with rows of w times x in doubles. */
+/* Rows of activations in int8, and what their numbers are then. */
+static rz_x8 open_x8(const rz_cpu_kernels *k, const float *x, uint32_t n_rows, uint32_t cols, float *used) {
+    const size_t blocks = cols / 32;
+    rz_xblock *q = aligned_alloc(64, n_rows * blocks * sizeof(rz_xblock));
+    rz_xhigh *high = malloc(n_rows * rz_x_highs(cols) * sizeof(rz_xhigh));
+    uint32_t *n_high = malloc(n_rows * sizeof(uint32_t));
+    for (uint32_t r = 0; r < n_rows; r++) {
+        const float *from = x + (size_t)r * cols;
+        double *to = malloc(cols * sizeof(double)), square = 0;
+        rz_xhigh *mine = high + r * rz_x_highs(cols);
+        n_high[r] = k->rows->to_int8(from, cols, q + r, n_rows, mine);
+        CHECK(n_high[r] <= rz_x_highs(cols));
+        for (uint32_t i = 0; i < cols; i++) {
+            const rz_xblock *b = &q[(size_t)(i / 32) * n_rows + r];
+            CHECK(b->q[i % 32] >= -RZ_X_TOP && b->q[i % 32] <= RZ_X_TOP);
+            to[i] = b->q[i % 32] * (double)b->scale;
+            square += (double)from[i] * from[i] / cols;
+        }
+        for (uint32_t e = 0; e < n_high[r]; e++) {
+            CHECK(e == 0 || mine[e - 1].line < mine[e].line);
+            for (uint32_t i = 0; i < 4; i++) to[4 * mine[e].line + i] += mine[e].high[i] * (double)mine[e].scale;
+        }
+        for (uint32_t b = 0; b < blocks; b++) { /* as near as the largest number that is no outlier allows */
+            double rest = 0, top = 0;
+            for (uint32_t i = 32 * b; i < 32 * b + 32; i++) {
+                const double a = fabs((double)from[i]);
+                top = fmax(top, a);
+                if (a <= RZ_OUTLIER_OVER_RMS * sqrt(square) * 1.0001) rest = fmax(rest, a);
+            }
+            const double step = fmax(rest / RZ_X_TOP, top / 16192) * 1.0001;
+            for (uint32_t i = 32 * b; i < 32 * b + 32; i++) CHECK_NEAR(to[i], from[i], 0.501 * step);
+        }
+        for (uint32_t i = 0; i < cols; i++) used[(size_t)r * cols + i] = (float)to[i];
+        free(to);
+    }
+    return (rz_x8){.blocks = q, .n_rows = n_rows, .high = high, .high_stride = rz_x_highs(cols), .n_high = n_high};
+}
+
+/* The same by panels, in tiles like those of `direct`. */
+static void multiply_panels(const rz_cpu_panels *k, const fixture *f, const rz_x8 *x, float *c) {
+    const uint32_t layout = rz_cpu_layout_of(&f->t.spec), stripes = rz_cpu_stripes(f->t.spec.rows);
+    const uint32_t blocks = f->t.spec.cols / 32, n_rows = (uint32_t)x->n_rows;
+    const size_t stripe_bytes = rz_cpu_stripe_bytes(layout, f->t.spec.cols);
+    rz_panel *panels = aligned_alloc(64, RZ_PANEL_BLOCKS * sizeof(rz_panel));
+    memset(panels, 0, RZ_PANEL_BLOCKS * sizeof(rz_panel));
+    float *sums = malloc((size_t)n_rows * 32 * sizeof(float));
+    uint32_t *cursor = malloc(n_rows * sizeof(uint32_t));
+    const rz_panel_outliers outliers = {.c = sums, .cursor = cursor};
+    for (uint32_t t = 0; t < (stripes + 1) / 2; t++, c += 32 * (size_t)n_rows) {
+        memset(sums, 0, (size_t)n_rows * 32 * sizeof(float));
+        memset(cursor, 0, n_rows * sizeof(uint32_t));
+        for (uint32_t b = 0; b < blocks; b += RZ_PANEL_BLOCKS) {
+            const uint32_t n = blocks - b < RZ_PANEL_BLOCKS ? blocks - b : RZ_PANEL_BLOCKS;
+            for (uint32_t h = 0; h < 2 && 2 * t + h < stripes; h++)
+                k->unpack[layout](f->t.data + (2 * t + h) * stripe_bytes, blocks, b, n, panels, h);
+            const uint8_t *next[2] = {f->t.data, f->t.data};
+            k->multiply[layout](panels, x, 0, n_rows, b, n, c, &outliers, next, 64);
+        }
+        for (uint32_t r = 0; r < n_rows; r++) {
+            CHECK(cursor[r] == x->n_high[r]);
+            for (uint32_t i = 0; i < 32 && cursor[r] > 0; i++) c[32 * r + i] += sums[32 * r + i];
+        }
+    }
+    free(panels), free(sums), free(cursor);
+}
+
+/* Products by every way; got[row][32 * tile ...] is compared with rows of w times x in doubles. */
 static void check_product(const rz_cpu_kernels *k, const fixture *f, const float *x, uint32_t n_rows) {
     const uint32_t layout = rz_cpu_layout_of(&f->t.spec), rows = f->t.spec.rows, cols = f->t.spec.cols;
     const uint32_t stripes = rz_cpu_stripes(rows), tiles = (stripes + 1) / 2;
@@ -29,41 +95,19 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
     float *used = malloc((size_t)n_rows * cols * sizeof(float)); /* the activations as the kernels see them */
     memcpy(used, x, (size_t)n_rows * cols * sizeof(float));
     if (layout < RZ_N_INT8) {
-        const uint32_t blocks = cols / 32;
-        rz_xq *xq = aligned_alloc(64, (size_t)n_rows * blocks * sizeof(rz_xq));
-        rz_xlow *low = aligned_alloc(64, ((size_t)n_rows * blocks * sizeof(rz_xlow) + 63) / 64 * 64);
-        for (uint32_t r = 0; r < n_rows; r++) /* some rows with fine blocks, some without, some with nothing else */
-            k->rows->quantize(x + (size_t)r * cols, cols, (float)(r % 3) * 1.5f, xq + r, low + r, n_rows);
-        for (uint32_t r = 0; r < n_rows; r++) {
-            for (uint32_t i = 0; i < cols; i++) {
-                const rz_xq *b = &xq[(size_t)(i / 32) * n_rows + r];
-                const double part = low[(size_t)(i / 32) * n_rows + r].q[i % 32] / 256.0;
-                used[(size_t)r * cols + i] = (float)((b->q[i % 32] + part) * (double)b->scale);
-                const double tolerance = b->scale * (b->is_fine ? 0.004 : 0.501);
-                CHECK_NEAR(used[(size_t)r * cols + i], x[(size_t)r * cols + i], tolerance);
-            }
+        const rz_x8 x8 = open_x8(k, x, n_rows, cols, used);
+        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, &x8, 0, n_rows, cols / 32, c, tile_stride);
+        for (const rz_cpu_panels *way = &k->int8->panels; way; way = way == k->pairs ? NULL : k->pairs) {
+            if (!way->unpack[layout]) continue;
+            memset(by_panel, 0, tiles * tile_stride * sizeof(float));
+            multiply_panels(way, f, &x8, by_panel);
+            for (uint32_t r = 0; r < n_rows; r++)
+                for (uint32_t i = 0; i < rows; i++) {
+                    const size_t at = i / 32 * tile_stride + 32 * r + i % 32;
+                    CHECK(memcmp(c + at, by_panel + at, sizeof(float)) == 0);
+                }
         }
-        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, xq, low, n_rows, n_rows, blocks, c,
-                                tile_stride);
-        rz_panel *panels = aligned_alloc(64, RZ_PANEL_BLOCKS * sizeof(rz_panel));
-        memset(panels, 0, RZ_PANEL_BLOCKS * sizeof(rz_panel));
-        for (uint32_t t = 0; t < tiles; t++) {
-            for (uint32_t b = 0; b < blocks; b += RZ_PANEL_BLOCKS) {
-                const uint32_t n = blocks - b < RZ_PANEL_BLOCKS ? blocks - b : RZ_PANEL_BLOCKS;
-                for (uint32_t h = 0; h < 2 && 2 * t + h < stripes; h++)
-                    k->int8->unpack[layout](f->t.data + (2 * t + h) * stripe_bytes, blocks, b, n, panels, h);
-                const uint8_t *next[2] = {f->t.data, f->t.data};
-                k->int8->panel[layout](panels, xq + (size_t)b * n_rows, low + (size_t)b * n_rows, n_rows, n_rows, n,
-                                       by_panel + t * tile_stride, next, 64);
-            }
-        }
-        free(panels);
-        free(xq), free(low);
-        for (uint32_t r = 0; r < n_rows; r++)
-            for (uint32_t i = 0; i < rows; i++) {
-                const size_t at = i / 32 * tile_stride + 32 * r + i % 32;
-                CHECK(memcmp(c + at, by_panel + at, sizeof(float)) == 0);
-            }
+        free((void *)x8.blocks), free((void *)x8.high), free((void *)x8.n_high);
     } else {
         k->floats->direct[layout - RZ_LAYOUT_F32](f->t.data, stripe_bytes, stripes, x, cols, n_rows, cols, c,
                                                   tile_stride);
@@ -92,6 +136,10 @@ static void test_products(const rz_cpu_kernels *k) {
         if (rz_cpu_layout_of(&f.t.spec) != RZ_LAYOUT_ROWS) {
             for (uint32_t n = 1; n <= MAX_ROWS; n++) {
                 random_floats(x, (size_t)n * cols, n == 5 ? 1e5f : 1);
+                /* outliers: few, many in a block, one that leaves the others no more than a step */
+                for (uint32_t i = 0; i < n * cols; i += 1 + random_u32() % 90) x[i] *= 9;
+                for (uint32_t i = 0; i < 32 && n % 3 == 1; i++) x[i + cols / 32 / 2 * 32] *= 5;
+                if (n % 4 == 2) x[random_u32() % cols] = 3e4f;
                 check_product(k, &f, x, n);
             }
         }
@@ -103,16 +151,17 @@ static void test_products(const rz_cpu_kernels *k) {
 /* A block with NaN or infinity makes all its products NaN, and nothing else. */
 static void test_not_finite(const rz_cpu_kernels *k) {
     float x[128];
-    rz_xq q[4];
-    rz_xlow low[4];
+    rz_xblock q[4];
+    rz_xhigh high[16];
+    CHECK(rz_x_highs(128) <= 16);
     for (int inf = 0; inf < 2; inf++) {
         random_floats(x, 128, 1);
         x[70] = inf ? -INFINITY : NAN;
-        k->rows->quantize(x, 128, 4, q, low, 1);
+        CHECK(k->rows->to_int8(x, 128, q, 1, high) == 0);
         for (int b = 0; b < 4; b++) CHECK(isnan(q[b].scale) == (b == 2) && isnan(q[b].sum) == (b == 2));
     }
     memset(x, 0, sizeof x);
-    k->rows->quantize(x, 128, 4, q, low, 1);
+    CHECK(k->rows->to_int8(x, 128, q, 1, high) == 0);
     CHECK(q[0].scale == 0 && q[3].sum == 0 && q[1].q[5] == 0);
 }
 

@@ -1,11 +1,15 @@
 /* cpu_pool_test.c - the CPU executor's threads: every item is done once, callers take turns, workers sleep when idle,
  * and more threads than cores are fine. */
+#define _GNU_SOURCE
 #include "cpu/pool.h"
 #include "os.h"
 #include "test.h"
 #include "realizar.h"
 #include <stdlib.h>
 #include <string.h>
+#if !defined(_WIN32)
+#include <sys/resource.h>
+#endif
 
 #define ITEMS 5000u
 
@@ -49,6 +53,63 @@ static void many_jobs(void *arg) {
     for (uint32_t i = 0; i < 60; i++) u->n_faults += faults_of(u->n_threads, i * 37 % 500, i % 7 == 0 ? 50 : 0);
 }
 
+static void pause_ns(uint64_t ns) {
+    rz_mutex lock = RZ_MUTEX_INIT;
+    rz_cond never = RZ_COND_INIT;
+    rz_cond_init(&never);
+    rz_mutex_lock(&lock);
+    rz_cond_wait_for(&never, &lock, ns);
+    rz_mutex_unlock(&lock);
+    rz_cond_destroy(&never);
+}
+
+/* CPU time of all threads of this process. */
+static uint64_t cpu_time_ns(void) {
+#if defined(_WIN32)
+    return 0;
+#else
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return ((uint64_t)used.ru_utime.tv_sec + (uint64_t)used.ru_stime.tv_sec) * 1000000000u +
+           ((uint64_t)used.ru_utime.tv_usec + (uint64_t)used.ru_stime.tv_usec) * 1000u;
+#endif
+}
+
+/* 5 ms after a job nobody looks for work any more: six workers that still looked would take at least 100 ms of CPU in
+ * as long, on however few cores. */
+static void test_idle(void) {
+    CHECK(rz_pool_open(7) == RZ_OK);
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < 3 && least > 20000000u; i++) { /* this process alone: others' work does not count */
+        CHECK(faults_of(7, 200, 50) == 0);
+        pause_ns(5000000);
+        const uint64_t start_ns = cpu_time_ns();
+        pause_ns(100000000);
+        const uint64_t used_ns = cpu_time_ns() - start_ns;
+        if (used_ns < least) least = used_ns;
+    }
+    CHECK(least <= 20000000u);
+    rz_pool_close();
+}
+
+static uint64_t time_of_jobs(uint32_t n_threads) {
+    const uint64_t start_ns = rz_time_ns();
+    for (int i = 0; i < 200; i++) CHECK(faults_of(n_threads, 64, 200) == 0);
+    return rz_time_ns() - start_ns;
+}
+
+/* Threads above the number of cores make jobs slower by a little, not by their time slices. The margin ends a hang, it
+ * does not measure. */
+static void test_crowd(void) {
+    CHECK(rz_pool_open(2) == RZ_OK);
+    CHECK(rz_pool_open(64) == RZ_OK);
+    const uint64_t few_ns = time_of_jobs(2);
+    CHECK(time_of_jobs(8) <= 10 * few_ns + 1000000000u);
+    CHECK(time_of_jobs(64) <= 10 * few_ns + 1000000000u);
+    rz_pool_close();
+    rz_pool_close();
+}
+
 int main(void) {
     const uint32_t before = rz_thread_count();
     for (uint32_t n_threads = 1; n_threads <= 9; n_threads += 2) {
@@ -68,16 +129,14 @@ int main(void) {
     for (int i = 0; i < 3; i++) rz_thread_join(&threads[i]);
     for (int i = 0; i < 3; i++) CHECK(users[i].n_faults == 0);
     /* Sleeping workers wake up. */
-    rz_mutex lock = RZ_MUTEX_INIT;
-    rz_cond never = RZ_COND_INIT;
-    rz_cond_init(&never);
     for (int i = 0; i < 5; i++) {
-        rz_mutex_lock(&lock);
-        rz_cond_wait_for(&never, &lock, 2000000);
-        rz_mutex_unlock(&lock);
+        pause_ns(2000000);
         CHECK(faults_of(7, 300, 100) == 0);
     }
     for (int i = 0; i < 3; i++) rz_pool_close();
+    CHECK(rz_thread_count() == before);
+    test_idle();
+    test_crowd();
     CHECK(rz_thread_count() == before);
     return TEST_RESULT("cpu_pool");
 }

@@ -98,6 +98,89 @@ AI void less_of(i8x32 q, int32_t less[2]) {
 #endif
 }
 
+/* A block with outliers, those above `limit`: its scale is that of the others. Returns how many lines have some. */
+static uint32_t with_outliers(f32v u, f32v v, float limit, float top, uint32_t first_line, rz_xblock *q,
+                              rz_xhigh *high) {
+    const f32v au = abs_f(u), av = abs_f(v);
+    const f32v ru = au > limit ? splat(0) : au, rv = av > limit ? splat(0) : av;
+    const float rest = largest_f(ru > rv ? ru : rv);
+    const float a = rest * (1.0f / RZ_X_TOP), b = top * (1.0f / 16192); /* 16192 = 126.5 * 128 */
+    const float scale = a > b ? a : b, inverse = 1.0f / scale;
+    const i32v wu = round_i(u * inverse), wv = round_i(v * inverse);
+    const i32v hu = au > limit ? (wu + 64) >> 7 : splat_i(0), hv = av > limit ? (wv + 64) >> 7 : splat_i(0);
+    const i8x32 low = bytes_of(wu - hu * 128, wv - hv * 128), all = bytes_of(hu, hv);
+    rz_xhigh line = {.scale = scale * 128.0f};
+    uint32_t n = 0;
+    int32_t sum = 0;
+    int8_t bytes[32];
+    *(i8x32_u *)bytes = all;
+    *(i8x32_u *)q->q = low;
+    for (uint32_t l = 0; l < 8; l++) {
+        memcpy(line.high, bytes + 4 * l, 4);
+        if (line.high[0] == 0 && line.high[1] == 0 && line.high[2] == 0 && line.high[3] == 0) continue;
+        line.line = first_line + l;
+        line.less = -(line.high[0] + line.high[1] + line.high[2] + line.high[3]);
+        sum -= line.less;
+        high[n++] = line;
+    }
+    q->scale = scale;
+    less_of(low, q->less);
+    q->sum = scale * (float)(128 * sum - (q->less[0] + q->less[1]));
+    return n;
+}
+
+/* What products by pairs of lines have too much (pairs.c): an even line's numbers, 128 larger, times the odd one's,
+ * less 8 times the sum of all. */
+AI int32_t pairs_of(const int8_t *q, int32_t less) {
+#if defined(__AVX512VNNI__)
+    const __m256i lines = _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)q),
+                                                      _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    const __m128i even = _mm_xor_si128(_mm256_castsi256_si128(lines), _mm_set1_epi8((char)-128));
+    __m128i s = _mm_dpbusd_epi32(_mm_setzero_si128(), even, _mm256_extracti128_si256(lines, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return -_mm_cvtsi128_si32(s) - 8 * less;
+#else
+    (void)q;
+    (void)less;
+    return 0;
+#endif
+}
+
+static uint32_t to_int8(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high) {
+    f32v a = splat(0), b = splat(0);
+    for (uint32_t k = 0; k < n; k += 32) {
+        a = fma_f(load_f(x + k), load_f(x + k), a);
+        b = fma_f(load_f(x + k + 16), load_f(x + k + 16), b);
+    }
+    const float limit = RZ_OUTLIER_OVER_RMS * sqrtf(sum_f(a + b) / (float)n);
+    const uint32_t room = (uint32_t)rz_x_highs(n);
+    uint32_t n_high = 0;
+    for (uint32_t k = 0; k < n; k += 32, x += 32, q += x_rows) {
+        const f32v u = load_f(x), v = load_f(x + 16);
+        /* As integers NaN > infinity > all numbers, so the largest magnitude tells them too. */
+        const u32v bits_u = (u32v)u & 0x7fffffffu, bits_v = (u32v)v & 0x7fffffffu;
+        const uint32_t top_bits = __builtin_reduce_max(bits_u > bits_v ? bits_u : bits_v);
+        float top;
+        memcpy(&top, &top_bits, 4);
+        const bool is_finite = top_bits < 0x7f800000u, is_zero = !(is_finite && top > 1e-30f);
+        if (!is_zero && top > limit && n_high + 8 <= room) {
+            n_high += with_outliers(u, v, limit, top, k / 4, q, high + n_high);
+        } else {
+            const float inverse = is_zero ? 0.0f : RZ_X_TOP / top;
+            const f32v su = is_finite ? u * inverse : splat(0), sv = is_finite ? v * inverse : splat(0);
+            const i8x32 bytes = bytes_of(round_i(su), round_i(sv));
+            q->scale = !is_finite ? NAN : is_zero ? 0.0f : top * (1.0f / RZ_X_TOP);
+            *(i8x32_u *)q->q = bytes;
+            less_of(bytes, q->less);
+            q->sum = q->scale * -(float)(q->less[0] + q->less[1]);
+        }
+        q->less[2] = q->less[0] + q->less[1];
+        q->pairs = pairs_of(q->q, q->less[2]);
+    }
+    return n_high;
+}
+
 /* What is left of x after rounding, times 256. */
 AI i32v part_of(f32v x, i32v whole) {
     i32v part = round_i((x - to_float(whole)) * 256.0f);
@@ -250,6 +333,7 @@ extern const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows);
 const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows) = {
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
+    .to_int8 = to_int8,
     .quantize = quantize,
     .glu = glu,
     .unary = unary,

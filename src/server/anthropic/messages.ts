@@ -3,8 +3,14 @@ import { invalid, jsonResponse } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import { checkConversationBytes, encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
+import { atSchemaField, type SchemaFields } from "../schema_field.ts";
 import { checkVersion, readRequest } from "./request.ts";
 import { respond } from "./respond.ts";
+
+const FIELDS: SchemaFields = {
+  tool: (index) => `tools[${index}].input_schema`,
+  schema: "output_config.format.schema",
+};
 
 /** Refuses a prompt that leaves no room for an answer, in the words by which clients know that they have to shorten. */
 function checkRoom(nTokens: number, contextSize: number): void {
@@ -32,7 +38,11 @@ export async function createMessage({ service, request, body, startedAt, id }: R
     job.close();
     throw error;
   }
-  return await respond({ service, job, wanted, nTokens, id });
+  try {
+    return await respond({ service, job, wanted, nTokens, id });
+  } catch (error) {
+    throw atSchemaField(error, FIELDS);
+  }
 }
 
 /** Tells how many tokens a conversation has, and makes none. */

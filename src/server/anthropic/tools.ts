@@ -2,10 +2,8 @@
 import type { ToolChoice, ToolDefinition } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { readList, readName, readSchema } from "../openai/tools.ts";
 import { readCacheControl } from "./cache_control.ts";
-
-const TOOLS_MAX = 128;
-const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 
 /** What a request says of tools. */
 export interface WantedTools {
@@ -23,10 +21,9 @@ function readTool(value: unknown, index: number): ToolDefinition {
     }, this server has no tools itself`;
     throw unsupported(fields.param("type"), message);
   }
-  const name = fields.required("name", fields.string("name"), "a tool's name");
-  if (!NAME.test(name)) fields.wrong("name", name, "1 to 64 characters of a-z, A-Z, 0-9, _ and -");
+  const name = readName(fields);
   const description = fields.string("description");
-  const schema = fields.required("input_schema", fields.object("input_schema"), "a JSON schema");
+  const parameters = fields.required("input_schema", readSchema(fields, "input_schema"), "a JSON schema");
   readCacheControl(fields);
   fields.boolean("strict"); // arguments follow the schema either way
   fields.boolean("eager_input_streaming"); // they are sent as they come either way
@@ -35,7 +32,7 @@ function readTool(value: unknown, index: number): ToolDefinition {
   fields.neutral("allowed_callers", isDirect, `["direct"]`);
   fields.neutral("input_examples", (given) => Array.isArray(given) && given.length === 0, "an empty array");
   fields.refuseRest();
-  return { name, description, parameters: Object.fromEntries(schema.entries()) };
+  return { name, description, parameters };
 }
 
 function readChoice(choice: Fields, tools: readonly ToolDefinition[]): ToolChoice {
@@ -53,12 +50,7 @@ function readChoice(choice: Fields, tools: readonly ToolDefinition[]): ToolChoic
 
 /** Reads both fields. */
 export function readTools(fields: Fields): WantedTools {
-  const list = fields.array("tools") ?? [];
-  if (list.length > TOOLS_MAX) throw invalid("tools", `tools: got ${list.length}, at most ${TOOLS_MAX}`);
-  const tools = list.map(readTool);
-  const names = tools.map(({ name }) => name);
-  const twice = names.findIndex((name, i) => names.indexOf(name) !== i);
-  if (twice >= 0) throw invalid(`tools[${twice}].name`, `tools[${twice}].name: two tools have this name`);
+  const tools = readList(fields, "tools", readTool);
   const choice = fields.object("tool_choice");
   if (choice === undefined) return { tools, toolChoice: undefined, parallelToolCalls: true };
   const toolChoice = readChoice(choice, tools);

@@ -2,10 +2,11 @@
 import type { ChatMessage, ToolCall, ToolDefinition } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { readFunctionType, readList, readName, readSchema } from "../openai/tools.ts";
 
 const ROLES = ["system", "user", "assistant", "tool"];
-const TOOLS_MAX = 128;
-const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+/** Of the `index` that calls may carry, which says nothing. */
+const CALL_INDEX_MAX = 2 ** 31 - 1;
 
 /** Refuses pictures; clients send an empty list where there are none. */
 export function refuseImages(fields: Fields): void {
@@ -47,7 +48,7 @@ function readCall(value: unknown, path: string, calls: Calls): ToolCall {
   const target = fields.required("function", fields.object("function"), "an object");
   const name = target.required("name", target.string("name"), "a tool's name");
   const args = target.required("arguments", target.object("arguments"), "an object");
-  target.number("index", 0, TOOLS_MAX, true);
+  target.number("index", 0, CALL_INDEX_MAX, true);
   target.refuseRest();
   fields.refuseRest();
   return calls.add(fields, id, name, JSON.stringify(Object.fromEntries(args.entries())));
@@ -106,26 +107,17 @@ export function readConversation(fields: Fields): { messages: ChatMessage[]; pre
 
 function readTool(value: unknown, index: number): ToolDefinition {
   const fields = new Fields(value, `tools[${index}]`);
-  const type = fields.required("type", fields.string("type"), `"function"`);
-  if (type !== "function") throw unsupported(fields.param("type"), `${fields.param("type")}: only functions are tools`);
+  readFunctionType(fields);
   const target = fields.required("function", fields.object("function"), "an object");
-  const name = target.required("name", target.string("name"), "a tool's name");
-  if (!NAME.test(name)) target.wrong("name", name, "1 to 64 characters of a-z, A-Z, 0-9, _ and -");
+  const name = readName(target);
   const description = target.string("description");
-  const schema = target.object("parameters");
+  const parameters = readSchema(target, "parameters");
   target.refuseRest();
   fields.refuseRest();
-  return { name, description, parameters: schema === undefined ? undefined : Object.fromEntries(schema.entries()) };
+  return { name, description, parameters };
 }
 
 /** Tools that the model may call. */
 export function readTools(fields: Fields): ToolDefinition[] {
-  const list = fields.array("tools") ?? [];
-  if (list.length > TOOLS_MAX) throw invalid("tools", `tools: got ${list.length}, at most ${TOOLS_MAX}`);
-  const tools = list.map(readTool);
-  const names = tools.map(({ name }) => name);
-  const twice = names.findIndex((name, i) => names.indexOf(name) !== i);
-  if (twice < 0) return tools;
-  const param = `tools[${twice}].function.name`;
-  throw invalid(param, `${param}: two tools have this name`);
+  return readList(fields, "tools", readTool);
 }

@@ -5,6 +5,7 @@ import { isFailure, jsonResponse, toApiError } from "../errors.ts";
 import { withFirstNews } from "../first_news.ts";
 import type { Job, JobEvent } from "../job.ts";
 import { chatLogprobs } from "../openai/logprobs.ts";
+import { atSchemaField, type SchemaFields } from "../schema_field.ts";
 import type { Service } from "../service.ts";
 import { textStream } from "../sse.ts";
 import { ollamaFailure } from "./errors.ts";
@@ -37,6 +38,7 @@ export interface AnswerSource {
 }
 
 const NS_PER_MS = 1e6;
+const FIELDS: SchemaFields = { tool: (index) => `tools[${index}].function.parameters`, schema: "format" };
 
 /** Puts calls together, which clients get whole. */
 class CallAssembler {
@@ -175,6 +177,6 @@ export async function respond(source: AnswerSource): Promise<Response> {
     return textStream(lines(source, events), "application/x-ndjson", { ms: pingMs, text: ping }, () => job.close());
   } catch (error) {
     job.close();
-    throw error;
+    throw atSchemaField(error, FIELDS);
   }
 }

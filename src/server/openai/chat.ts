@@ -1,17 +1,17 @@
 /** POST /v1/chat/completions. */
 import { type Effort, EFFORTS, effortValues } from "../../api/reasoning.ts";
-import { RealizarError } from "../../errors.ts";
 import type { GenerateOptions, TemplateValue } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import { checkConversationBytes, encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
+import { atSchemaField } from "../schema_field.ts";
 import type { ServedModel } from "../service.ts";
 import { chatShape } from "./chat_shape.ts";
 import { readMessages } from "./messages.ts";
 import { checkRoom, jobPrompts, respond } from "./respond.ts";
 import { readSalt, readWanted, type Wanted } from "./sampling.ts";
-import { atSchema, readName, readSchema, readTools, type WantedTools } from "./tools.ts";
+import { readName, readSchema, readTools, type WantedTools } from "./tools.ts";
 
 /** Further tokens whose log-probabilities are told, at most. */
 const TOP_MAX = 20;
@@ -152,7 +152,9 @@ export async function chatCompletions({ service, request, body, startedAt }: Rou
   try {
     return await respond(service, job, chatShape(named, wanted.logprobs, isLegacy), wanted);
   } catch (error) {
-    // What a generation refuses before it begins is the grammar of its answer.
-    throw error instanceof RealizarError ? atSchema(error, isLegacy) : error;
+    throw atSchemaField(error, {
+      tool: (i) => `${isLegacy ? `functions[${i}]` : `tools[${i}].function`}.parameters`,
+      schema: "response_format.json_schema.schema",
+    });
   }
 }

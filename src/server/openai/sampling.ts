@@ -2,9 +2,8 @@
 import type { GenerateOptions } from "../../types.ts";
 import { invalid } from "../errors.ts";
 import type { Fields } from "../fields.ts";
+import { readStopStrings } from "../stop_strings.ts";
 
-/** Stop strings of a request: OpenAI's four, and room for more as other servers have it. */
-const STOPS_MAX = 16;
 const BIAS_MAX = 100;
 const SALT_MAX = 256;
 
@@ -16,17 +15,6 @@ export interface Wanted {
   stream: boolean;
   /** Whether a stream ends with a chunk that tells the usage. */
   includeUsage: boolean;
-}
-
-function readStops(fields: Fields): string[] | undefined {
-  const value = fields.any("stop");
-  if (value === undefined) return undefined;
-  const stops = Array.isArray(value) ? value as unknown[] : [value];
-  const fits = (one: unknown): one is string => typeof one === "string" && one !== "" && one.length <= 4096;
-  if (stops.length > STOPS_MAX || !stops.every(fits)) {
-    fields.wrong("stop", value, `a string or up to ${STOPS_MAX} strings, each of 1 to 4096 characters`);
-  }
-  return stops as string[];
 }
 
 function readBias(fields: Fields, vocabSize: number): Record<number, number> | undefined {
@@ -70,7 +58,7 @@ export function readWanted(fields: Fields, vocabSize: number, maxTokens: readonl
     minP: fields.option("min_p", "minP"),
     typicalP: fields.option("typical_p", "typicalP"),
     seed: fields.option("seed", "seed"),
-    stop: readStops(fields),
+    stop: readStopStrings(fields, "stop"),
     presencePenalty: fields.option("presence_penalty", "presencePenalty"),
     frequencyPenalty: fields.option("frequency_penalty", "frequencyPenalty"),
     repetitionPenalty: fields.option("repetition_penalty", "repetitionPenalty"),

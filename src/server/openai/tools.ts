@@ -1,7 +1,6 @@
 /** `tools`, `tool_choice`, `parallel_tool_calls` of chat completions, and their elders `functions`, `function_call`. */
 import type { GenerateOptions, ToolChoice, ToolDefinition } from "../../types.ts";
-import type { RealizarError } from "../../errors.ts";
-import { ApiError, invalid, toApiError, unsupported } from "../errors.ts";
+import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
 
 const TOOLS_MAX = 128;
@@ -60,7 +59,12 @@ export function readFunctionType(fields: Fields): void {
   if (type !== "function") throw unsupported(fields.param("type"), `${fields.param("type")}: only functions are tools`);
 }
 
-function readList(fields: Fields, param: string, read: (value: unknown, index: number) => ToolDefinition) {
+/** The tools in a field, each with a name of its own. */
+export function readList(
+  fields: Fields,
+  param: string,
+  read: (value: unknown, index: number) => ToolDefinition,
+): ToolDefinition[] {
   const list = fields.array(param) ?? [];
   if (list.length > TOOLS_MAX) throw invalid(param, `${param}: got ${list.length}, at most ${TOOLS_MAX}`);
   const tools = list.map(read);
@@ -128,14 +132,4 @@ export function readTools(fields: Fields): WantedTools {
   if (tools.length === 0 || choice === "none") return { tools: [], options: {}, isLegacy };
   const parallelToolCalls = isLegacy ? false : parallel ?? true;
   return { tools: all, options: { tools, toolChoice: choice, parallelToolCalls }, isLegacy };
-}
-
-/** The answer to a schema that can't be honoured names the field it stands in; other failures stay as they are. */
-export function atSchema(thrown: RealizarError, isLegacy: boolean): unknown {
-  const { status, type, code, message } = toApiError(thrown);
-  const tool = /^tools\[(\d+)\]\.parameters/.exec(message);
-  if (status !== 400 || (tool === null && !/^(schema|pattern)\b/.test(message))) return thrown;
-  const ofTool = isLegacy ? `functions[${tool?.[1]}]` : `tools[${tool?.[1]}].function`;
-  const param = tool === null ? "response_format.json_schema.schema" : `${ofTool}.parameters`;
-  return new ApiError(400, type, code, message, { param });
 }

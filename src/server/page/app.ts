@@ -82,15 +82,15 @@ async function answer() {
   let isDrawn = false;
   const draw = () => {
     isDrawn = false;
-    shown.update();
+    keepEnd(shown.update);
     showFigures();
-    followEnd();
   };
   const onNews = () => {
     if (!isDrawn) requestAnimationFrame(draw);
     isDrawn = true;
   };
   shown.host.classList.add("writing");
+  scroller.scrollTop = scroller.scrollHeight;
   const timer = setInterval(refreshFigures, 1000);
   try {
     await streamAnswer(settings, model.id, asked, message, stop.signal, onNews);
@@ -119,8 +119,7 @@ function send(text) {
   const content = text.trim();
   if (content === "" || state.stop) return;
   state.messages.push({ role: "user", content });
-  showAll();
-  followEnd(true);
+  showMessage(state.messages.at(-1));
   void answer();
 }
 

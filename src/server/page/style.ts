@@ -83,7 +83,7 @@ summary { cursor: pointer; }
 }
 .actions button, .code .bar button { padding: .15rem .5rem; color: var(--soft); font-size: .8rem; }
 .actions button:hover { color: var(--ink); }
-.actions output { margin-left: .5rem; }
+.actions output:not(:empty) { margin: 0 .4rem 0 .5rem; }
 @media (hover: hover) {
   .actions button { opacity: 0; transition: opacity .12s; }
   article:hover .actions button, article:last-of-type .actions button, .actions button:focus-visible { opacity: 1; }

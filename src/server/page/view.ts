@@ -80,9 +80,9 @@ function assistantView(message) {
   reasoning.append(summary, thoughts);
   failed.setAttribute("role", "alert");
   actions.append(
+    stats,
     actionButton("Try again", () => regenerate(message), "Answer again"),
     actionButton("Copy", () => copyText(message.content), "Copy this answer"),
-    stats,
   );
   host.append(reasoning, text, failed, actions);
   const update = () => {
@@ -115,14 +115,12 @@ function showAll() {
   log.append(empty);
 }
 
-let follows = true;
 const scroller = log.parentElement;
-scroller.addEventListener("scroll", () => {
-  follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60;
-}, { passive: true });
 
-/** Keeps the end in view, unless the reader has scrolled away from it. */
-function followEnd(always) {
-  if (always || follows) scroller.scrollTop = scroller.scrollHeight;
+/** Changes what is shown; the end stays in view, unless the reader has scrolled away from it. */
+function keepEnd(change) {
+  const isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60;
+  change();
+  if (isAtEnd) scroller.scrollTop = scroller.scrollHeight;
 }
 `;

@@ -15,8 +15,8 @@ export type CallNews =
   | { readonly kind: "head" }
   /** The call is certain; `json` is what is known of its arguments. */
   | { readonly kind: "call"; readonly name: string; readonly json: string; readonly ends: boolean }
-  /** The character goes on with the arguments; `ends`: it is the call's last. */
-  | { readonly kind: "arguments"; readonly ends: boolean }
+  /** The arguments go on; `ends`: it is the call's last character. */
+  | { readonly kind: "arguments"; readonly json: string; readonly ends: boolean }
   /** The character belongs to the call's wrapping. */
   | { readonly kind: "tail" }
   /** The call is over; the character belongs to it or, when `again`, has to be looked at again. */
@@ -25,8 +25,6 @@ export type CallNews =
   | { readonly kind: "wrong" };
 
 const HEAD: CallNews = { kind: "head" };
-const ARGUMENTS: CallNews = { kind: "arguments", ends: false };
-const LAST_ARGUMENT: CallNews = { kind: "arguments", ends: true };
 const TAIL: CallNews = { kind: "tail" };
 const END: CallNews = { kind: "end", again: false };
 const END_BEFORE: CallNews = { kind: "end", again: true };
@@ -75,10 +73,15 @@ export class CallScanner {
   #isObject = true;
   #mayClose = true;
 
-  constructor(format: ToolFormat, accepts: (name: string) => boolean, options: { strict?: boolean } = {}) {
+  constructor(
+    format: ToolFormat,
+    accepts: (name: string) => boolean,
+    options: { strict?: boolean; inList?: boolean } = {},
+  ) {
     this.#format = format;
     this.#accepts = accepts;
     this.#strict = options.strict === true;
+    this.inList = options.inList === true;
   }
 
   /** Takes the next character. After `end` or `wrong` the scanner is of no use. */
@@ -107,6 +110,11 @@ export class CallScanner {
       case "comma":
         return this.#comma(char);
     }
+  }
+
+  /** What is left of the arguments when nothing more comes: all of them were told. */
+  cut(): string {
+    return "";
   }
 
   #quiet(): CallNews {
@@ -227,10 +235,10 @@ export class CallScanner {
     const scan = this.#scanner.push(char);
     if (scan === "wrong") return WRONG;
     if (scan === "end") {
-      if (!this.#isObject) return LAST_ARGUMENT;
+      if (!this.#isObject) return { kind: "arguments", json: char, ends: true };
       this.#state = "comma";
     }
-    return ARGUMENTS;
+    return { kind: "arguments", json: char, ends: false };
   }
 
   #comma(char: string): CallNews {

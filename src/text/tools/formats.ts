@@ -1,4 +1,4 @@
-/** How models write calls of tools, one row a format: what readers look for, and what grammars and prompts are made of. */
+/** How models write calls of tools, one row a format: what readers look for, what grammars and prompts are made of. */
 
 /** A way to write calls. */
 export interface ToolFormat {
@@ -10,6 +10,8 @@ export interface ToolFormat {
   readonly begins: readonly string[];
   /** An object at the very beginning of an answer is a call too, without any mark. */
   readonly bare: boolean;
+  /** Arguments are elements, one for each, and no JSON as a whole. */
+  readonly elements: boolean;
   /** Texts that end a name which is not part of an object; "{" is the arguments' own. Empty: calls are objects. */
   readonly nameEnds: readonly string[];
   /** What may stand in front of such a name. */
@@ -24,7 +26,7 @@ export interface ToolFormat {
 
 type Row = Pick<ToolFormat, "name" | "template" | "begins" | "list" | "call"> & Partial<ToolFormat>;
 
-const DEFAULTS = { bare: false, nameEnds: [], namePrefix: "", closers: [] } as const;
+const DEFAULTS = { bare: false, elements: false, nameEnds: [], namePrefix: "", closers: [] } as const;
 
 // deno-fmt-ignore
 const ROWS: readonly Row[] = [
@@ -37,12 +39,15 @@ const ROWS: readonly Row[] = [
   { name: "deepseek", template: /<｜tool▁calls▁begin｜>[^]*```json/,
     begins: ["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"],
     nameEnds: ["\n```json\n"], namePrefix: "function<｜tool▁sep｜>",
-    closers: ["```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"], list: ["<｜tool▁calls▁begin｜>", "\n", "<｜tool▁calls▁end｜>"],
+    closers: ["```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"],
+    list: ["<｜tool▁calls▁begin｜>", "\n", "<｜tool▁calls▁end｜>"],
     call: ["<｜tool▁call▁begin｜>function<｜tool▁sep｜>", "\n```json\n", "\n```<｜tool▁call▁end｜>"] },
   { name: "deepseek-3.1", template: /<｜tool▁calls▁begin｜>/, begins: ["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"],
     nameEnds: ["<｜tool▁sep｜>"], closers: ["<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"],
     list: ["<｜tool▁calls▁begin｜>", "", "<｜tool▁calls▁end｜>"],
     call: ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"] },
+  { name: "qwen3-coder", template: /<tool_call>[^]*<function=/, begins: ["<tool_call>"], closers: ["</tool_call>"],
+    elements: true, list: ["", "\n", ""], call: ["<tool_call>\n<function=", ">\n", "</function>\n</tool_call>"] },
   { name: "hermes", template: /<tool_call>/, begins: ["<tool_call>"], closers: ["</tool_call>"], list: ["", "\n", ""],
     call: ['<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>"] },
   { name: "granite", template: /<\|tool_call\|>/, begins: ["<|tool_call|>"], closers: ["<|/tool_call|>"],
