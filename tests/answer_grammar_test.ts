@@ -3,8 +3,11 @@ import { assert, assertEquals } from "@std/assert";
 import { answerGrammar, type AnswerRules } from "../src/api/tool_grammar.ts";
 import { FORMATS, GENERIC, type ToolFormat } from "../src/text/tools/formats.ts";
 import { createConstraint } from "../src/grammar/constraint.ts";
-import { BYTES, compile } from "./grammar_support.ts";
-import { test } from "./support.ts";
+import { idOfSpecial } from "../src/text/special_trie.ts";
+import { Vocab } from "../src/text/vocab.ts";
+import { allowedTokens, BYTES, compile } from "./grammar_support.ts";
+import { test, testUnless } from "./support.ts";
+import { readSource, vocabularyMissing } from "./text_support.ts";
 
 const CITY = {
   name: "f",
@@ -149,7 +152,7 @@ test("answer grammar: text by a schema, or a call", () => {
 test("answer grammar: reasoning comes before what is constrained, as far as the prompt leaves room for it", () => {
   const reasoning = { open: "<think>", close: "</think>" };
   const base = { text: { kind: "schema", schema: { type: "boolean" } }, tools: [], reasoning } as const;
-  const thoughts = ["", "hm", "a < b <</ </thin </think < </<think", "<", "<</thin"];
+  const thoughts = ["", "hm", "a < b <</ </thin </think < </<think", "ä<</é</think\u{1f600}", "<", "<</thin"];
   for (const thought of thoughts) {
     assertFits({ ...base, thinking: "open" }, `${thought}</think>\n\ntrue`);
     assertFits({ ...base, thinking: "free" }, `<think>${thought}</think>true`);
@@ -162,3 +165,20 @@ test("answer grammar: reasoning comes before what is constrained, as far as the 
   const bracket = { open: "[THINK]", close: "[/THINK]" };
   assertFits({ ...base, reasoning: bracket, thinking: "open" }, "[[/ [x] [/THIN [/THINK]true");
 });
+
+testUnless(
+  vocabularyMissing("qwen2_5"),
+  "answer grammar: in a real vocabulary the mark's own token starts a call",
+  () => {
+    const vocab = Vocab.build(readSource("qwen2_5"));
+    const mark = idOfSpecial(vocab.tables, "<tool_call>");
+    const lazy = createConstraint(compile(answerGrammar(RULES)!), vocab.tables);
+    assertEquals(allowedTokens(lazy, vocab).length > 150_000, true, "text is free");
+    lazy.accept(mark);
+    const after = allowedTokens(lazy, vocab).map((id) => vocab.textOf(id));
+    assert(after.includes("\n") && after.every((text) => '\n{"name": "'.startsWith(text)), JSON.stringify(after));
+    const required = createConstraint(compile(answerGrammar({ ...RULES, required: true })!), vocab.tables);
+    const first = allowedTokens(required, vocab);
+    assert(first.includes(mark) && first.every((id) => CALL.startsWith(vocab.textOf(id))));
+  },
+);

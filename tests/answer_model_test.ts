@@ -149,7 +149,8 @@ test("answer: a chat keeps calls and takes results", () =>
     assert(second.usage.promptTokens > 40);
     const prompt = await model.applyTemplate(chat.history.slice(0, 3));
     assert(
-      prompt.includes(`{"name": "get_weather", "arguments": `) && prompt.includes("<tool_response>\nrain"),
+      prompt.includes(`{"name": "get_weather", "arguments": `) &&
+        prompt.includes("Result of get_weather:\nrain<|im_end|>"),
       prompt,
     );
   }));

@@ -71,7 +71,7 @@ test("tool template: one that knows no tools gets them described, calls and resu
     }
     assert(text.includes('<tool_call>\n{"name": "NAME", "arguments": {ARGUMENTS}}\n</tool_call>'), text);
     const rest = '[user]go[assistant]Well.\n<tool_call>\n{"name": "f", "arguments": {"a":1}}\n</tool_call>' +
-      "[user]<tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response>[user]and?";
+      "[user]Result of f:\none\n\nResult:\ntwo[user]and?";
     assert(text.endsWith(rest), text);
     const system = await client.render([{ role: "system", content: "Be brief." }, ...TALK], { tools: TOOLS });
     assert(system.startsWith("[system]Be brief.\n\nYou have these tools"), system);

@@ -99,6 +99,20 @@ test("stats: every number is what the generations add up to", async () => {
   assert(after.kvPagesCached >= 2);
 });
 
+test("logitBias: many biases of one generation are no failure of its neighbours", async () => {
+  const big = tinyGguf({ seed: 9, vocabSize: 5000 });
+  await using model = await Model.load(big, { device: "ref", maxSequences: 2, contextSize: 128 });
+  const biases = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [i, -Infinity]));
+  const message = await refused(model.generate(prompt(4), { logitBias: biases(4700) }).result(), "LIMIT");
+  assert(message.includes("4700") && message.includes("4608"), message);
+  const options = { ...GREEDY, maxTokens: 8 };
+  const answers = await Promise.all([
+    model.generate(prompt(4), { ...options, logitBias: biases(4600) }).result(),
+    model.generate(prompt(4), { ...options, logitBias: biases(2600) }).result(),
+  ]);
+  for (const [i, first] of [4600, 2600].entries()) assert(answers[i]!.tokens.every((token) => token >= first));
+});
+
 test("a prompt that several ask at once is computed once, and each has its own answer", async () => {
   await using model = await Model.load(bytes, { device: "ref", maxSequences: 4, contextSize: 128 });
   const options = { temperature: 1, ignoreEos: true, maxTokens: 6 };

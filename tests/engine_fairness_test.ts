@@ -156,6 +156,17 @@ test("fair: a sequence that needs many pages is passed by few, then they come to
   assertEquals(passed.length, PASSES_MAX);
 });
 
+test("room: what does not fit into a step comes later, by biases as by tables", () => {
+  const groups = [{ pageTokens: PAGE, nPages: 101, window: 0 }];
+  const bias = (n: number) => ({ ...NO_SAMPLING, bias: Array.from({ length: n }, (_, i) => [i, 1] as const) });
+  const s = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 100, biases: 10 } });
+  const [a, b, c] = [6, 6, 4].map((n) => s.add(request(4, { sampling: bias(n), maxTokens: 2 }), 0)) as Sequence[];
+  assertEquals([step(s), step(s), step(s)], [[a!.id, c!.id], [a!.id, c!.id], [b!.id]]);
+  const t = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 5, biases: 0 } });
+  const [d, e, f] = [40, 40, 4].map((n) => t.add(request(n, { maxTokens: 1 }), 0)) as Sequence[];
+  assertEquals([step(t), step(t), step(t)], [[d!.id, f!.id], [d!.id], [e!.id]]);
+});
+
 test("queue: those that waited too long for their first place are told, in time and no others", () => {
   const s = scheduler(1, 8);
   const running = s.add(request(4, { queueTimeoutMs: 10 }), 0);

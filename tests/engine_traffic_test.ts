@@ -61,11 +61,14 @@ class Traffic {
   readonly #device: FakeDevice;
   readonly #loop: EngineLoop;
   readonly #inbox: ToEngine[] = [];
+  /** Requests after which the model is closed. */
+  #closesAt: number;
   #now = 0;
   #waits = 0;
 
   constructor(seed: number) {
     const dice = this.#dice = new Dice(seed);
+    this.#closesAt = dice.once(5) ? 5 + dice.roll(20) : -1;
     const sizes = { vocabSize: VOCAB, pageTokens: 8, nPages: 9 + dice.roll(24), nSlots: MAX_SEQUENCES };
     this.#device = new FakeDevice(sizes);
     this.#device.idleWaits = dice.roll(2);
@@ -107,6 +110,10 @@ class Traffic {
     assert(++this.#waits < 20_000, "it goes on for ever");
     this.#now += this.#dice.roll(10);
     if (this.told.size < N_REQUESTS && this.#dice.once(2)) this.#submit();
+    if (this.#closesAt === this.told.size) {
+      this.#closesAt = -1;
+      this.#inbox.push({ type: "close" });
+    }
     const open = this.#open();
     if (open.length === 0) return;
     const one = open[this.#dice.roll(open.length)]!;
@@ -171,7 +178,9 @@ test("traffic: every generation ends once and is what it is alone, whatever happ
       if (what === "length") assertEquals(tokens.length, expected.length);
     }
   }
-  for (const [what, atLeast] of [["length", 500], ["abort", 50], ["DEVICE", 20], ["BUSY", 20]] as const) {
+  for (
+    const [what, atLeast] of [["length", 500], ["abort", 50], ["DEVICE", 20], ["BUSY", 20], ["CLOSED", 20]] as const
+  ) {
     assert(endings.get(what)! >= atLeast, `${what}: ${endings.get(what)}`);
   }
   assert(nPreemptions > 50, `${nPreemptions} preemptions`);

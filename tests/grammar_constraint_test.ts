@@ -178,6 +178,24 @@ test("lazy: a token that completes a trigger must go on as the grammar says", ()
   assert(completed.has('"') && !completed.has("name") && !completed.has('"}'));
 });
 
+test("masks: tokens of the same bytes are allowed together", () => {
+  const vocab = Vocab.build(smallSpmSource(["<", "a", '"', '"', "é", "<t", "<t"]));
+  const same = (grammar: WireGrammar, ...before: number[]): number[][] => {
+    const constraint = createConstraint(grammar, vocab.tables);
+    for (const byte of before) constraint.accept(3 + byte);
+    const allowed = allowedTokens(constraint, vocab);
+    const groups = Map.groupBy(
+      Array.from({ length: vocab.size - 3 }, (_, i) => i + 3),
+      (id) => vocab.bytesOf(id).join(),
+    );
+    return [...groups.values()].filter((ids) => ids.length > 1 && ids.some((id) => allowed.includes(id)))
+      .map((ids) => ids.filter((id) => !allowed.includes(id)));
+  };
+  assertEquals(same(compile(TOOL)), [[], [], [], []]);
+  const strings = compile({ kind: "schema", schema: { type: "string", maxLength: 5 } });
+  assertEquals([same(strings), same(strings, 0x22)], [[[]], [[], [], [], []]]);
+});
+
 test("lazy: tokens without text are allowed where text is free, and one may be the trigger", () => {
   const source = smallSpmSource(["ab"]);
   const tokens = ["<unk>", "<s>", "</s>", "[CALL]", "<other>", "ab", "[", "C", "{", "}"];

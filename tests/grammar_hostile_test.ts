@@ -121,11 +121,17 @@ test("hostile: grammars end with LIMIT, without an overflow of the stack and in 
   }
 });
 
-test("hostile: a cyclic schema is LIMIT, functions in a schema are ARG", () => {
+test("hostile: a cyclic schema is LIMIT, what is no data in a schema is ARG", () => {
   const cyclic: Record<string, unknown> = { type: "array" };
   cyclic.items = cyclic;
   assertEquals(assertThrows(() => grammarSourceOf(cyclic, undefined), RealizarError).code, "LIMIT");
-  assertEquals(assertThrows(() => grammarSourceOf({ default: () => 1 }, undefined), RealizarError).code, "ARG");
+  for (const odd of [() => 1, Symbol("x"), 1n, new Date(0), new Map(), Uint8Array.of(1)]) {
+    assertEquals(assertThrows(() => grammarSourceOf({ default: odd }, undefined), RealizarError).code, "ARG");
+  }
+  assertEquals(
+    grammarSourceOf(Object.assign(Object.create(null) as object, { a: [undefined] }), undefined)?.kind,
+    "schema",
+  );
 });
 
 test("hostile: grammars within the limits compile although they are large", () => {

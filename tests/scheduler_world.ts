@@ -57,6 +57,7 @@ export class SchedulerWorld {
   readonly #window: number;
   readonly #maxSequences: number;
   readonly #lengthMax: number;
+  readonly #tableEntries: number;
   readonly #scheduler: Scheduler;
   readonly #device: ArrayDevice;
   readonly #lives = new Map<Sequence, Life>();
@@ -79,8 +80,10 @@ export class SchedulerWorld {
     const nPages = 1 + alone + dice.roll(alone * (this.#maxSequences - 1) + 1);
     this.#arrivals = 1 + dice.roll(12);
     this.#trouble = 10 + dice.roll(200);
+    this.#tableEntries = dice.once(3) ? alone + 1 + dice.roll(2 * alone) : Infinity;
     this.#scheduler = new Scheduler({
       maxSequences: this.#maxSequences,
+      room: { tableEntries: this.#tableEntries, biases: Infinity },
       groups: [{ pageTokens: this.#pageTokens, nPages, window: this.#window }],
     });
     const [pageTokens, window, nSlots] = [this.#pageTokens, this.#window, this.#maxSequences];
@@ -224,11 +227,12 @@ export class SchedulerWorld {
 
   #checkStep({ seqs, entries, nTokens }: PlannedStep): void {
     this.#countHolders();
-    let n = 0;
+    let n = 0, nEntries = 0;
     for (const [i, { nPast, tokens, pages }] of seqs.entries()) {
       const { sequence } = entries[i]!;
       must(sequence.state === "running", () => `sequence ${sequence.id} is in a step and has no place`);
       n += tokens.length;
+      nEntries += pages[0]!.length;
       for (let j = Math.floor(nPast / this.#pageTokens); j < pages[0]!.length; j++) {
         const page = pages[0]![j]!;
         must(
@@ -237,6 +241,10 @@ export class SchedulerWorld {
         );
       }
     }
+    must(
+      nEntries <= this.#tableEntries,
+      () => `${nEntries} entries of tables, there is room for ${this.#tableEntries}`,
+    );
     must(n === nTokens && n > 0, () => `${n} tokens, the step says ${nTokens}`);
   }
 

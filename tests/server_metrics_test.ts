@@ -146,8 +146,9 @@ test("metrics: the engine's own counters, where a model tells them", async () =>
   assertEquals(series.get(`realizar:kv_pages_used${label}`), 12);
   assertEquals(series.get(`realizar:kv_pages${label}`), 48);
   assertEquals(series.get(`vllm:num_preemptions_total${label}`), 5);
-  const config =
-    `model_name="${NAME}",block_size="${model.info.kvPageTokens}",num_gpu_blocks="48",cache_dtype="${model.info.kvDtype}"`;
+  const { kvPageTokens, kvDtype } = model.info;
+  const sizes = `block_size="${kvPageTokens}",num_gpu_blocks="48",cache_dtype="${kvDtype}"`;
+  const config = `model_name="${NAME}",${sizes}`;
   assertEquals(series.get(`vllm:cache_config_info{${config}}`), 1);
   assertEquals(series.get(String.raw`vllm:num_requests_running{model_name="odd\"\\\nname"}`), 0);
   assertEquals(types.get("vllm:num_preemptions_total"), "counter");

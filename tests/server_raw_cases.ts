@@ -80,7 +80,8 @@ const HEADS: readonly [name: string, bytes: string, allowed?: readonly number[]]
   ]],
   [
     "an upgrade to a WebSocket",
-    `${GET}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
+    `${GET}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+    `Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
     [0, 200, 400, 426],
   ],
 ];
@@ -105,8 +106,8 @@ export const RAW: readonly RawCase[] = [
   },
   {
     name: "a form that holds a request",
-    bytes:
-      `POST /tokenize HTTP/1.1\r\n${HOST}Content-Type: text/plain\r\nContent-Length: ${HIDDEN_REQUEST.length}\r\n\r\n${HIDDEN_REQUEST}`,
+    bytes: `POST /tokenize HTTP/1.1\r\n${HOST}Content-Type: text/plain\r\n` +
+      `Content-Length: ${HIDDEN_REQUEST.length}\r\n\r\n${HIDDEN_REQUEST}`,
     allowed: [415],
   },
   {

@@ -180,7 +180,7 @@ test("realizar serve: a second signal cuts; wrong use is 2, a file that is no mo
   assertStringIncludes(broken.log(), "MAGIC");
 });
 
-test("realizar serve: after the time for shutting down streams end with an event that says so, and exit is 0", async () => {
+test("realizar serve: after the time for shutting down streams end with an event, and exit is 0", async () => {
   using folder = tempFolder();
   const path = folder.file("tiny.gguf");
   writeFileSync(path, tinyGguf({ seed: 3, contextLength: 2048 }));

@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
+import { compileGrammar } from "../src/grammar/compile.ts";
 import { spawnWorker } from "../src/platform/spawn.ts";
 import { TextClient } from "../src/text/client.ts";
 import type { TextPrompt } from "../src/text/messages.ts";
@@ -47,6 +48,25 @@ test("text worker: encodes and renders like the same code here", async () => {
     assertEquals(await client.render(MESSAGES), "<bos>hello<eos>");
     const expected = tokenizer.encode("<bos>hello<eos>", { special: true, addBos: false });
     assertEquals(await client.encode({ kind: "messages", messages: MESSAGES }), expected);
+  });
+});
+
+test("text worker: a request that is no data is refused, and the next one answered", async () => {
+  await withClient("{{ messages[0].content }}", async (client) => {
+    const odd = [{ role: "user", content: "x", extra: () => 1 }];
+    const [first, second] = [codeOf(client.render(odd)), client.render(MESSAGES)];
+    assertEquals([await first, await second], ["ARG", "hello"]);
+  });
+});
+
+test("text worker: grammars are compiled, and their errors are told", async () => {
+  await withClient(undefined, async (client) => {
+    const source = { kind: "schema", schema: { type: "boolean" } } as const;
+    const [one, again] = [await client.compile(source), await client.compile(source)];
+    assertEquals(one.words, again.words);
+    assertEquals(one.words, compileGrammar(source).words);
+    assertEquals(await codeOf(client.compile({ kind: "gbnf", grammar: "root ::= x" })), "ARG");
+    assertEquals(await codeOf(client.compile({ kind: "schema", schema: { not: {} } })), "UNSUPPORTED");
   });
 });
 

@@ -1,7 +1,8 @@
 /**
  * llama.cpp through node-llama-cpp, on the CPU, measured as `realizar bench --json` measures:
  *
- *     llama.mjs bench MODEL [--pp 128,512] [--tg 128] [--depth 0] [--threads 2] [--reps 5]   a JSON line a test
+ *     llama.mjs bench MODEL [--pp 128,512] [--tg 128] [--depth 0] [--batch 8] ...   a JSON line a test
+ *     llama.mjs load MODEL [--threads 2]                                          {"test": "load", "ms"}: to a first token
  *     llama.mjs greedy MODEL --prompt TEXT [-n 64] [--threads 2]                  {"prompt_tokens", "tokens", "text"}
  *
  * The prompt of `greedy` is raw text: no template, special tokens not parsed, BOS as the file says.
@@ -14,7 +15,7 @@ import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 const BATCH_TOKENS = 512;
 
 /** Opens a model with a context of one sequence; the caller disposes of `llama`. */
-async function open(path, contextSize, threads) {
+async function open(path, contextSize, threads, sequences = 1) {
   const llama = await getLlama({
     gpu: false,
     build: "never",
@@ -25,10 +26,12 @@ async function open(path, contextSize, threads) {
   const model = await llama.loadModel({ modelPath: path });
   const context = await model.createContext({
     contextSize,
+    sequences,
     batchSize: Math.min(BATCH_TOKENS, contextSize),
     threads: { ideal: threads, min: threads },
   });
-  return { llama, model, sequence: context.getSequence() };
+  const [sequence, ...others] = Array.from({ length: sequences }, () => context.getSequence());
+  return { llama, model, sequence, others };
 }
 
 /** Tokens that look like nothing; those of `realizar bench`. */
@@ -66,6 +69,34 @@ async function decode({ model, sequence }, n, depth) {
   return n / ((performance.now() - started) / 1000);
 }
 
+/** Tokens a second of `width` sequences together, from the moment when all decode to the first one's end. */
+async function batch({ model, sequence, others }, width, n) {
+  const starts = [], ends = [];
+  let startedAt = 0, counted = 0;
+  await Promise.all(
+    [sequence, ...others].slice(0, width).map(async (one) => {
+      await one.clearHistory();
+      let count = 0;
+      for await (const _ of one.evaluate(nextPrompt(model, 16), { temperature: 0, yieldEogToken: true })) {
+        if (startedAt !== 0 && ends.length === 0) counted++;
+        if (count === 0 && starts.push(performance.now()) === width) startedAt = starts.at(-1);
+        if (++count === n) break;
+      }
+      ends.push(performance.now());
+    }),
+  );
+  return counted / ((ends[0] - startedAt) / 1000);
+}
+
+/** Milliseconds from nothing to a first token. */
+async function load(path, options) {
+  const started = performance.now();
+  const { llama, sequence } = await open(path, 1024, Number(options.threads));
+  for await (const _ of sequence.evaluate([1, 2, 3], { temperature: 0, yieldEogToken: true })) break;
+  console.log(JSON.stringify({ test: "load", ms: performance.now() - started }));
+  await llama.dispose();
+}
+
 /** One untimed run, then `reps` timed ones. */
 async function repeat(test, reps, once) {
   await once();
@@ -75,12 +106,13 @@ async function repeat(test, reps, once) {
   return { test, tok_s: rates[rates.length >> 1], min: rates[0], max: rates.at(-1), reps };
 }
 
-const numbers = (text) => text.split(",").map(Number);
+const numbers = (text) => text === "" ? [] : text.split(",").map(Number);
 
 async function bench(path, options) {
   const [pp, tg, depths] = [numbers(options.pp), numbers(options.tg), numbers(options.depth)];
-  const longest = Math.max(...pp, ...depths.map((depth) => depth + Math.max(...tg))) + 16;
-  const opened = await open(path, longest, Number(options.threads));
+  const widths = numbers(options.batch);
+  const longest = Math.max(...pp, ...depths.map((depth) => depth + Math.max(...tg)), 128) + 16;
+  const opened = await open(path, longest, Number(options.threads), Math.max(1, ...widths));
   const common = {
     gb_s: null,
     share_of_bandwidth: null,
@@ -96,6 +128,7 @@ async function bench(path, options) {
     const at = depth === 0 ? "" : `@${depth}`;
     for (const n of tg) tell(await repeat(`tg${n}${at}`, reps, () => decode(opened, n, depth)));
   }
+  for (const width of widths) tell(await repeat(`b${width}`, reps, () => batch(opened, width, 64)));
   await opened.llama.dispose();
 }
 
@@ -118,6 +151,7 @@ const { positionals: [command, path], values } = parseArgs({
     pp: { type: "string", default: "512" },
     tg: { type: "string", default: "128" },
     depth: { type: "string", default: "0" },
+    batch: { type: "string", default: "" },
     reps: { type: "string", default: "5" },
     threads: { type: "string", default: "2" },
     ctx: { type: "string", default: "2048" },
@@ -126,8 +160,9 @@ const { positionals: [command, path], values } = parseArgs({
   },
   allowPositionals: true,
 });
-if ((command !== "bench" && command !== "greedy") || path === undefined) {
-  console.error("usage: llama.mjs bench|greedy MODEL [options]");
+const run = { bench, greedy, load }[command];
+if (run === undefined || path === undefined) {
+  console.error("usage: llama.mjs bench|greedy|load MODEL [options]");
   process.exit(2);
 }
-await (command === "bench" ? bench : greedy)(path, values);
+await run(path, values);

@@ -96,14 +96,17 @@ function lazyCalls(rules: AnswerRules): GrammarSource {
   return { kind: "lazy", triggers: [mark], then: afterMark(mark, then) };
 }
 
-function classOf(char: string, ...others: string[]): string {
-  const code = (one: string): string => `\\x${one.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  return `[^${[char, ...others].map(code).join("")}]`;
+/** A class of the ASCII characters but these. */
+function asciiBut(...chars: string[]): string {
+  const code = (n: number): string => `\\x${n.toString(16).padStart(2, "0")}`;
+  const gaps = [-1, ...chars.map((char) => char.charCodeAt(0)).sort((a, b) => a - b), 0x80];
+  const ranges = gaps.slice(1).map((end, i) => [gaps[i]! + 1, end - 1] as const).filter(([from, to]) => from <= to);
+  return `[${ranges.map(([from, to]) => `${code(from)}-${code(to)}`).join("")}]`;
 }
 
 /**
- * Text that ends with a mark and does not have it before. The mark's first character must not occur in it again: after
- * it, and as much of the mark as you like, either comes something else or the first character once more.
+ * Text that ends with a mark of ASCII characters and does not have it before. The mark's first character must not occur
+ * in it again: after it, and as much of the mark as you like, comes something else or the first character once more.
  */
 function untilMark(mark: string, after = ""): GrammarSource {
   const [first, ...rest] = mark;
@@ -111,12 +114,13 @@ function untilMark(mark: string, after = ""): GrammarSource {
   let starts = '""', leaves = "";
   for (let n = rest.length - 1; n >= 0; n--) {
     const next = rest[n]!;
-    leaves = n === rest.length - 1 ? classOf(first!, next) : `(${classOf(first!, next)} | ${quoted(next)} ${leaves})`;
+    leaves = n === rest.length - 1 ? asciiBut(first!, next) : `(${asciiBut(first!, next)} | ${quoted(next)} ${leaves})`;
     if (n < rest.length - 1) starts = `("" | ${quoted(next)} ${starts})`;
   }
   const grammar = [
-    `root ::= (${classOf(first!)} | part* ${quoted(first!)} ${leaves})* part* ${quoted(mark)} ${after}`,
+    `root ::= (${asciiBut(first!)} | part* (other | ${quoted(first!)} ${leaves}))* part* ${quoted(mark)} ${after}`,
     `part ::= ${quoted(first!)} ${starts}`,
+    "other ::= [^\\x00-\\x7f]",
   ];
   return { kind: "gbnf", grammar: grammar.join("\n") };
 }

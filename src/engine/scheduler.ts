@@ -125,6 +125,7 @@ export class Scheduler {
       if (this.#makeRoom(sequence, sequence.nPast + 1)) this.#take(step, sequence, 1);
     }
     const prompts = this.#running.filter((sequence) => sequence.isPrefilling && sequence.lead === undefined);
+    if (prompts.length === 0) return step.nTokens === 0 ? undefined : step;
     const chunks = shareChunk(
       prompts.map(({ nKnownLeft }) => nKnownLeft),
       Math.min(nPromptMax, nTokensMax - step.nTokens),
@@ -165,7 +166,7 @@ export class Scheduler {
   }
 
   #admit(started: Sequence[]): void {
-    for (;;) {
+    while (this.#waiting.length > 0) {
       const sequence = this.#waiting.take((one) => this.#place(one));
       if (sequence !== undefined) started.push(sequence);
       // A reader that does not keep up gives its place to one that waits; it goes on later from its tokens.
@@ -199,7 +200,8 @@ export class Scheduler {
     sequence.lead = undefined;
     for (const leader of this.#running) {
       if (leader.age >= sequence.age) return;
-      if (!leader.isPrefilling) continue;
+      // One that waits itself may have more in common, and can lead when it goes on: the search is made again then.
+      if (!leader.isPrefilling || leader.lead !== undefined) continue;
       const nTokens = this.pages.alike(leader, sequence);
       if (nTokens <= Math.max(sequence.nDone, sequence.lead?.nTokens ?? 0)) continue;
       sequence.lead = { leader, nPlaced: leader.nPlaced, nTokens };

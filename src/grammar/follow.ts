@@ -59,7 +59,10 @@ export class Follower {
       for (let at = state + 2; at < end; at += 2) {
         const range = words[at]!;
         if (byte < (range & 0xff) || byte > range >> 8) continue;
-        if (words[at + 1] !== 0) this.#open.push(words[at + 1]!, leaves[i + 1]!);
+        const target = words[at + 1]!;
+        // Most targets wait for a byte again: they are leaves as they are.
+        if (words[target]! <= STATE.plain && target !== 0) this.#found.push(target, leaves[i + 1]!);
+        else if (target !== 0) this.#open.push(target, leaves[i + 1]!);
         break;
       }
     }
@@ -67,27 +70,24 @@ export class Follower {
     return this.#close();
   }
 
-  /** Follows everything in `#open` to its leaves. */
+  /** Follows everything in `#open` to its leaves; together with those in `#found` they are the result. */
   #close(): Leaves {
-    const { words } = this;
     const open = this.#open, found = this.#found, seen = this.#seen;
-    found.length = 0;
-    if (open.length === 2 && words[open[0]!]! <= STATE.plain) {
-      const leaves = Int32Array.of(open[0]!, open[1]!);
-      open.length = 0;
-      return leaves;
-    }
-    seen.clear();
+    if (open.length > 0) seen.clear();
     while (open.length > 0) {
       const frame = open.pop()!, state = open.pop()!;
       // States are below 2^27 and frames below 2^25: the budget of states and the work of a mask see to it.
       const key = state * 2 ** 26 + (frame + 2 ** 25);
       if (seen.has(key)) continue;
       seen.add(key);
-      if (++this.#work > MAX_WORK || found.length > 2 * MAX_LEAVES) this.#tooMuch();
+      this.#work++;
+      if (this.#work > MAX_WORK || found.length > 2 * MAX_LEAVES) this.#tooMuch();
       this.#follow(state, frame);
     }
-    return sortPairs(Int32Array.from(found));
+    if (this.#work > MAX_WORK) this.#tooMuch();
+    const leaves = sortPairs(Int32Array.from(found));
+    found.length = 0;
+    return leaves;
   }
 
   #follow(state: number, frame: number): void {
@@ -134,27 +134,28 @@ export class Follower {
 
   #tooMuch(): never {
     this.#open.length = 0;
+    this.#found.length = 0;
     throw new RealizarError("LIMIT", "the grammar is too ambiguous: too many ways to read the text so far");
   }
 }
 
-/** Sorts pairs by their first, then their second number; in place where they are few. */
+/** Sorts pairs by their first, then their second number, each pair once. */
 export function sortPairs(pairs: Int32Array): Int32Array {
-  if (pairs.length > 64) {
-    const keys = Float64Array.from({ length: pairs.length / 2 }, (_, i) => pairs[2 * i]! * 2 ** 26 + pairs[2 * i + 1]!);
-    const order = [...keys.keys()].sort((a, b) => keys[a]! - keys[b]!);
-    return Int32Array.from(order.flatMap((i) => [pairs[2 * i]!, pairs[2 * i + 1]!]));
+  const n = pairs.length;
+  let sorted = true;
+  for (let i = 2; i < n && sorted; i += 2) {
+    sorted = pairs[i - 2]! < pairs[i]! || (pairs[i - 2] === pairs[i] && pairs[i - 1]! < pairs[i + 1]!);
   }
-  for (let i = 2; i < pairs.length; i += 2) {
-    const state = pairs[i]!, frame = pairs[i + 1]!;
-    let at = i;
-    while (at > 0 && (pairs[at - 2]! > state || (pairs[at - 2] === state && pairs[at - 1]! > frame))) {
-      pairs[at] = pairs[at - 2]!;
-      pairs[at + 1] = pairs[at - 1]!;
-      at -= 2;
-    }
-    pairs[at] = state;
-    pairs[at + 1] = frame;
+  if (sorted) return pairs;
+  const keys = new Float64Array(n / 2);
+  for (let i = 0; i < keys.length; i++) keys[i] = pairs[2 * i]! * 2 ** 26 + (pairs[2 * i + 1]! + 2 ** 25);
+  keys.sort();
+  let end = 0;
+  for (const [i, key] of keys.entries()) {
+    if (i > 0 && key === keys[i - 1]) continue;
+    const state = Math.floor(key / 2 ** 26);
+    pairs[end++] = state;
+    pairs[end++] = key - state * 2 ** 26 - 2 ** 25;
   }
-  return pairs;
+  return pairs.slice(0, end);
 }

@@ -151,7 +151,22 @@ class SchemaCompiler {
     return parts.length === 1 ? parts[0]! : choice(parts);
   }
 
+  /** Values of one type; scalars of the same bounds are one rule, wherever they stand. */
   #ofType(type: TypeName, merged: Merged, nodes: readonly SchemaNode[]): Part {
+    if (type === "array") return arrayPart(nodes, merged, this.#setOf);
+    if (type === "object") return objectPart(nodes, this.#setOf, this.#budget);
+    const { pointer: _pointer, types: _types, typed: _typed, minItems: _min, maxItems: _max, ...bounds } = merged;
+    const key = `${type} ${JSON.stringify(bounds)}`;
+    let rule = this.#rules.get(key);
+    if (rule === undefined) {
+      const scalar = this.#scalar(type, merged);
+      rule = scalar instanceof Rule ? scalar : new Rule(() => scalar);
+      this.#rules.set(key, rule);
+    }
+    return rule;
+  }
+
+  #scalar(type: Exclude<TypeName, "array" | "object">, merged: Merged): Part {
     switch (type) {
       case "null":
         return oneOfValues([null]);
@@ -165,10 +180,6 @@ class SchemaCompiler {
           : numberBetween(merged.min, merged.max);
       case "string":
         return this.#stringPart(merged);
-      case "array":
-        return arrayPart(nodes, merged, this.#setOf);
-      case "object":
-        return objectPart(nodes, this.#setOf, this.#budget);
     }
   }
 

@@ -33,7 +33,7 @@ export function sign(char: string): Part {
   return sequence(text(char), SPACE);
 }
 
-/** A number with white space before a closing sign. */
+/** A closing sign with the white space that may come before it. */
 export function closing(char: string): Part {
   return sequence(SPACE, text(char));
 }
@@ -63,6 +63,9 @@ function eitherOf(graph: Graph, edges: Edges): number {
   return graph.split(rows.map((row) => graph.bytes(row)));
 }
 
+/** What follows a backslash in a string; its states are many, and strings with bounds share them. */
+const ESCAPE: Rule = new Rule(() => part(escapeState));
+
 /** A string of `min` to `max` (-1 = any number of) characters, with its quotes. */
 export function stringOf(min: number, max: number): Part {
   return part((graph, next) => {
@@ -70,7 +73,7 @@ export function stringOf(min: number, max: number): Part {
     if (max === 0) return graph.byte(0x22, end);
     if (max > 0 || min > 0) {
       const body = (step: number): number =>
-        graph.bytes([...utf8Edges(graph, PLAIN, step), [0x5c, 0x5c, escapeState(graph, step)]], true);
+        graph.bytes([...utf8Edges(graph, PLAIN, step), [0x5c, 0x5c, ESCAPE.build(graph, step)]], true);
       return graph.byte(0x22, graph.loop(body, min, max, end));
     }
     const loop = graph.hole();

@@ -5,7 +5,7 @@ import { RealizarError } from "../errors.ts";
 /** How deep objects and arrays of a grammar's data may nest: 64 schemas of at most three levels each, and a value. */
 const MAX_NESTING = 256;
 /** Objects, arrays and scalars of a grammar's data. */
-const MAX_VALUES = 50_000;
+const MAX_VALUES = 20_000;
 /** UTF-16 units of a grammar's texts. */
 const MAX_TEXT = 1 << 20;
 
@@ -24,6 +24,9 @@ export function checkSource(source: unknown): void {
       if (depth >= MAX_NESTING) {
         throw new RealizarError("LIMIT", `the grammar nests more than ${MAX_NESTING} deep`);
       }
+      const prototype: unknown = Object.getPrototypeOf(value);
+      const isPlain = Array.isArray(value) || prototype === null || Object.getPrototypeOf(prototype) === null;
+      if (!isPlain) throw new RealizarError("ARG", "grammar: got an object of a class in it, expected data");
       for (const key of Object.keys(value)) {
         nText += key.length;
         open.push([(value as Record<string, unknown>)[key], depth + 1]);

@@ -55,6 +55,7 @@ export function splitByBytes(index: TokenIndex, bytes: readonly boolean[]): Spli
     const piece = tables.pieceBytes.subarray(tables.pieceOffsets[id]!, tables.pieceOffsets[id + 1]!);
     if (piece.every((byte) => bytes[byte])) mask[id >> 5]! |= 1 << (id & 31);
   }
+  others.sort((a, b) => a - b); // the order in which tokens of the same bytes are chained
   const split = { mask, trie: buildTrie(tables, others, new Int32Array(tables.size)) };
   if (kept.size >= MAX_SPLITS) kept.delete(kept.keys().next().value!);
   kept.set(key, split);

@@ -82,7 +82,8 @@ async function readChunk(
   let timer: ReturnType<typeof setTimeout> | undefined;
   const stalled = new Promise<never>((_, reject) => {
     const message = `no byte of the body came for ${stallMs} ms`;
-    const error = new ApiError(408, "invalid_request_error", "body_timeout", message);
+    const headers = { connection: "close" }; // what comes late is not the next request
+    const error = new ApiError(408, "invalid_request_error", "body_timeout", message, { headers });
     timer = setTimeout(() => reject(error), stallMs);
   });
   try {

@@ -13,7 +13,7 @@ const TEMPLATE_LIMIT_MS = 1000;
 const TEXT_LIMIT_MS = 10_000;
 /** The same for grammars, which have a budget of their own (grammar/budget.ts) that ends earlier. */
 const COMPILE_LIMIT_MS = 5000;
-/** Templates and texts get a further millisecond for as many characters: a tenth of the speed at which they are encoded. */
+/** Templates and texts get a further millisecond for so many characters: a tenth of the speed of encoding. */
 const CHARACTERS_PER_MS = 1000;
 /** A Worker that ends this often before it was ready is not started again. */
 const MAX_FAILED_STARTS = 3;
@@ -125,7 +125,14 @@ export class TextClient {
       const pending = this.#waiting.shift()!;
       this.#current = pending;
       this.#timer = setTimeout(() => this.#overrun(pending), pending.limitMs);
-      this.#worker!.postMessage(pending.request);
+      try {
+        this.#worker!.postMessage(pending.request);
+      } catch (error) {
+        this.#forgetCurrent();
+        pending.reject(cannotPost(error));
+        this.#advance();
+        return;
+      }
     }
     if (this.#current === undefined && this.#waiting.length === 0) this.#worker?.unref();
     else this.#worker?.ref();
@@ -227,6 +234,13 @@ function templateLimit(messages: readonly ChatMessage[], { tools }: RenderOption
 function cannotStart(error: unknown): RealizarError {
   const why = error instanceof Error ? `: ${error.message}` : "";
   return new RealizarError("CLOSED", `the text Worker cannot be started${why}`, { cause: error });
+}
+
+function cannotPost(error: unknown): RealizarError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new RealizarError("ARG", `messages, tools and grammars must be data that can be cloned: ${why}`, {
+    cause: error,
+  });
 }
 
 function unexpected(answer: FromText): RealizarError {

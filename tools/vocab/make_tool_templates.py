@@ -3,7 +3,7 @@
     python tools/vocab/make_tool_templates.py tests/vocab
 
 The templates are those of the vocabularies in tests/vocab that know tools, and ones of our own in the manner of the
-Llama 3 and Mistral families, which are in the file. `messages` and `tools` are as this library has them; what
+Llama 3, Mistral and Qwen3-Coder families, which are in the file. `messages` and `tools` are as this library has them; what
 transformers is given is made from them here. Needs `transformers` (5.24.0 was used).
 """
 
@@ -109,7 +109,20 @@ NAMES = """{% for m in messages %}{{ m.role }}={{ m.name if m.name is defined el
 {%- for c in m.tool_calls or [] %}{{ c.type }} {{ c.id }} {{ c.function.name }}({{ c.function.arguments }}){% endfor %}
 {%- if m.reasoning_content is defined %}[{{ m.reasoning_content }}]{% endif %}{{ m.content }};{% endfor %}{{ tools or "" }}"""
 
-OWN = {"llama": LLAMA, "mistral": MISTRAL, "names": NAMES}
+ELEMENTS = """{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}
+{%- for c in m.tool_calls or [] %}
+    {{- '\\n<tool_call>\\n<function=' + c.function.name + '>\\n' }}
+    {%- for key, value in c.function.arguments | items %}
+        {{- '<parameter=' + key + '>\\n' }}
+        {{- value if value is string else value | tojson }}
+        {{- '\\n</parameter>\\n' }}
+    {%- endfor %}
+    {{- '</function>\\n</tool_call>' }}
+{%- endfor %}<|im_end|>
+{% endfor %}{% for t in tools or [] %}{{ t.function.name }};{% endfor %}"""
+
+OWN = {"llama": LLAMA, "mistral": MISTRAL, "names": NAMES, "elements": ELEMENTS}
 
 
 def message_of(message: dict, objects: bool, null_content: bool) -> dict:

@@ -133,7 +133,7 @@ export async function chatCompletions({ service, request, body, startedAt }: Rou
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   const { model } = named;
-  const messages = readMessages(fields, service.limits.promptBytes);
+  const messages = readMessages(fields);
   service.checkReady();
   const wanted = await readRequest(fields, model);
   const { tools, isLegacy } = wanted.tools;

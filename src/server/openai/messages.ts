@@ -1,6 +1,6 @@
 /** Messages of a chat request. */
 import type { ChatMessage, ToolCall } from "../../types.ts";
-import { tooLarge, unsupported } from "../errors.ts";
+import { unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import { readFunctionType, readName } from "./tools.ts";
 
@@ -94,20 +94,11 @@ function readMessage(value: unknown, index: number): ChatMessage {
   };
 }
 
-/** The conversation of a body; throws 400 with the field's name, 413 when it is longer than `bytesMax`. */
-export function readMessages(fields: Fields, bytesMax: number): ChatMessage[] {
+/** The conversation of a body; throws 400 with the field's name. */
+export function readMessages(fields: Fields): ChatMessage[] {
   const list = fields.required("messages", fields.array("messages"), "an array of messages");
   if (list.length === 0) fields.wrong("messages", list, "at least one message");
-  const messages = list.map(readMessage);
-  const texts = messages.flatMap(({ content, reasoning = "", toolCalls = [] }) => [
-    content,
-    reasoning,
-    ...toolCalls.map((call) => call.arguments),
-  ]);
-  if (exceeds(texts, bytesMax)) {
-    throw tooLarge(`the messages have more than ${bytesMax} bytes`);
-  }
-  return messages;
+  return list.map(readMessage);
 }
 
 /** Whether texts together have more bytes in UTF-8. */

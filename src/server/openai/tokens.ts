@@ -1,7 +1,7 @@
 /** POST /tokenize and /detokenize, as vLLM has them. */
 import { invalid, jsonResponse, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
-import { encodeConversation } from "../prompt.ts";
+import { checkConversationBytes, encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, Service } from "../service.ts";
 import { readTemplateValues } from "./chat.ts";
@@ -26,7 +26,7 @@ export async function tokenize({ service, request, body }: RouteContext): Promis
   const prompt = fields.string("prompt");
   const addSpecial = fields.boolean("add_special_tokens") ?? true;
   const special = fields.boolean("parse_special") ?? false;
-  const messages = prompt === undefined ? readMessages(fields, limits.promptBytes) : undefined;
+  const messages = prompt === undefined ? readMessages(fields) : undefined;
   const { tools } = readTools(fields);
   const templateValues = readTemplateValues(fields);
   if (prompt !== undefined && (tools.length > 0 || Object.keys(templateValues).length > 0)) {
@@ -36,9 +36,12 @@ export async function tokenize({ service, request, body }: RouteContext): Promis
   if (prompt !== undefined && exceeds([prompt], limits.promptBytes)) {
     throw tooLarge(`the prompt has more than ${limits.promptBytes} bytes`);
   }
-  const tokens = messages === undefined
-    ? await model.tokenize(prompt!, { addSpecial, special, signal })
-    : await encodeConversation(model, { messages, tools, templateValues, prefill: "" }, signal);
+  let tokens: Int32Array;
+  if (messages !== undefined) {
+    const conversation = { messages, tools, templateValues, prefill: "" };
+    checkConversationBytes(conversation, limits.promptBytes);
+    tokens = await encodeConversation(model, conversation, signal);
+  } else tokens = await model.tokenize(prompt!, { addSpecial, special, signal });
   return jsonResponse({ count: tokens.length, max_model_len: model.info.contextSize, tokens: [...tokens] });
 }
 

@@ -10,7 +10,8 @@ const LINE_MAX = 1000;
 const TABLE_RULE = /^ *\|? *:?-+:? *(?:\| *:?-+:? *)*\|? *$/;
 
 function startsBlock(line) {
-  return (line.length < LINE_MAX && FENCE.test(line)) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
+  if (line.length < LINE_MAX && FENCE.test(line)) return true;
+  return [HEADING, RULE, QUOTE, ITEM].some((pattern) => pattern.test(line));
 }
 
 function cellsOf(line) {

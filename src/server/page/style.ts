@@ -110,7 +110,8 @@ article textarea {
   background: none; resize: vertical; field-sizing: content;
 }
 dialog {
-  width: min(30rem, 100vw - 2rem); max-height: calc(100dvh - 2rem); padding: 1.2rem 1.4rem; border: 1px solid var(--line);
+  width: min(30rem, 100vw - 2rem); max-height: calc(100dvh - 2rem); padding: 1.2rem 1.4rem;
+  border: 1px solid var(--line);
   border-radius: 1rem; background: var(--paper); color: var(--ink);
 }
 dialog::backdrop { background: rgb(0 0 0 / .35); }

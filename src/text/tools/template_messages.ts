@@ -163,9 +163,10 @@ function plainMessages(messages: readonly TemplateMessage[], format: ToolFormat)
   let inResults = false;
   for (const { tool_calls, tool_call_id: _id, ...message } of messages) {
     if (message.role === "tool") {
-      const result = `<tool_response>\n${message.content}\n</tool_response>`;
+      // Plain words: marks are only copied by models that never learnt them.
+      const result = `Result${message.name === undefined ? "" : ` of ${message.name}`}:\n${message.content}`;
       const last = plain.at(-1)!;
-      if (inResults) last.content += `\n${result}`;
+      if (inResults) last.content += `\n\n${result}`;
       else plain.push({ role: "user", content: result });
     } else if (tool_calls !== undefined) {
       const written = writeCalls(tool_calls, format);
