@@ -1,5 +1,5 @@
 /**
- * Milliseconds from nothing to a first token: `bun bench/load.ts MODEL [THREADS]`, one JSON object. Run it in a process of
+ * Milliseconds from nothing to a first token: `bun bench/load.ts MODEL [THREADS]`, one JSON object. A process of
  * its own each time; the file is in the page cache after the first.
  */
 import { argv, exit } from "node:process";

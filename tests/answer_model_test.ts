@@ -177,6 +177,7 @@ test("answer: tools, choices and values that make no sense are refused by name",
       ["tools[0].parameters.type", { tools: [{ name: "f", parameters: { type: "string" } }] }],
       ["tools[1].parameters", { tools: [NOW, { name: "f", parameters: { properties: { a: { type: "what" } } } }] }],
       ["tools", { tools: Array.from({ length: 129 }, (_, i) => ({ name: `f${i}` })) }],
+      ["tools[0].parameters", { tools: [{ name: "f", parameters: { a: () => 1 } }] }],
       ["toolChoice", { toolChoice: "required" }],
       ["toolChoice", { tools, toolChoice: { name: "f" } }],
       ["toolChoice", { tools, toolChoice: "perhaps" as "auto" }],
@@ -190,6 +191,10 @@ test("answer: tools, choices and values that make no sense are refused by name",
       ) as RealizarError;
       assertEquals([error.code, error.message.startsWith(part)], ["ARG", true], `${part}: ${error.message}`);
     }
+    let deep: Record<string, unknown> = {};
+    for (let i = 0; i < 50_000; i++) deep = { a: deep };
+    const nested = model.tokenize(QUESTION, { tools: [{ name: "f", parameters: deep }] });
+    assertEquals((await assertRejects(() => nested, RealizarError) as RealizarError).code, "LIMIT");
     const raw = await assertRejects(() => model.generate("text", { tools }).result(), RealizarError) as RealizarError;
     assertEquals(raw.code, "ARG");
     await assertRejects(() => model.applyTemplate(QUESTION, { tools: [{ name: "" }] }), RealizarError);

@@ -101,6 +101,18 @@ test("tool template: ids that a template can't take become short ones, the same 
     },
   ));
 
+test("tool template: arguments that nest without end stay text", () =>
+  withTemplate(
+    "{% for c in messages[0].tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}",
+    async (client) => {
+      const jsonOf = (depth: number, inner: string): string => '{"a":'.repeat(depth) + inner + "}".repeat(depth);
+      const render = (json: string): Promise<string> =>
+        client.render([{ role: "assistant", content: "", toolCalls: [{ id: "1", name: "f", arguments: json }] }]);
+      assertEquals(await render(jsonOf(100, '"[[[\\"{{"')), jsonOf(100, '"[[[\\"{{"').replaceAll(":", ": "));
+      assertEquals(await render(jsonOf(20_000, "1")), JSON.stringify(jsonOf(20_000, "1")));
+    },
+  ));
+
 test("tool template: nothing in tools, calls and results forges a special token", async () => {
   const template =
     "<bos>{{ tools | tojson }}{% for m in messages %}{{ m.content }}{{ m.name }}{{ m.reasoning_content }}" +

@@ -170,7 +170,7 @@ for (const { heads, kvHeads, dim, window = 0, ...more } of SHAPES) {
   });
 }
 
-/** Steps of one token for each of n sequences repeat a captured graph: each sees its own tokens, positions and pages. */
+/** Steps of one token for each of n sequences repeat a captured graph: each sees its own tokens and pages. */
 for (const n of [9, 16, 33, 64]) {
   testUnless(missing, `cuda, many rows: ${n} sequences decode together as the plain kernels have them`, async () => {
     const model = await testModel(goldenModel(GOLDEN_CASES.find(({ name }) => name === "llama-mixed")!));

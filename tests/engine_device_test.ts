@@ -1,5 +1,5 @@
 /** The loop over a real executor, in this thread: held steps, and what a shortage of pages must not change. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { checkPlacement } from "../src/api/options.ts";
 import { NO_SAMPLING } from "../src/engine/batch.ts";
 import { EngineLoop } from "../src/engine/loop.ts";
@@ -8,6 +8,8 @@ import { prepareModel } from "../src/engine/prepare.ts";
 import { CREDIT, type FromEngine, type GenerationRequest } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { createStats } from "../src/engine/stats.ts";
+import { compileGrammar } from "../src/grammar/compile.ts";
+import { createConstraint } from "../src/grammar/constraint.ts";
 import type { Constraint } from "../src/grammar/wire.ts";
 import { Detokenizer } from "../src/text/detokenize.ts";
 import { StepRunner, testModel } from "./step_runner.ts";
@@ -49,6 +51,7 @@ const prompt = (id: number): Int32Array => Int32Array.from({ length: 20 + 7 * id
 interface Made {
   /** Of each request. */
   tokens: number[][];
+  texts: string[];
   nPreemptions: number;
 }
 
@@ -68,7 +71,7 @@ async function generate(
   });
   const model = await openModel(prepared, placement, { onEngine() {}, onProgress() {}, tick: async () => {} });
   try {
-    const tokens: number[][] = requests.map(() => []);
+    const tokens: number[][] = requests.map(() => []), texts = requests.map(() => "");
     const { vocabSize, contextSize, maxSequences } = model.info;
     const scheduler = new Scheduler({ maxSequences, groups: model.groups });
     const loop = new EngineLoop({
@@ -77,13 +80,15 @@ async function generate(
       contextSize,
       maxStepTokens: model.maxStepTokens,
       vocabSize,
-      isEog: () => false,
-      constrain: () => new ThirdsConstraint(vocabSize),
+      isEog: (token) => requests.some(({ ignoreEos }) => ignoreEos === false) && prepared.vocab.isEog(token),
+      constrain: (grammar) =>
+        grammar === GRAMMAR ? new ThirdsConstraint(vocabSize) : createConstraint(grammar, prepared.vocab.tables),
       pieces: () => new Detokenizer(prepared.vocab, { continues: true }),
       post(message: FromEngine) {
         assert(message.type !== "failed", JSON.stringify(message));
         if (message.type !== "step") return;
         message.ids.forEach((id, i) => {
+          texts[id] += message.texts[i]!;
           tokens[id]!.push(...message.tokens.slice(i === 0 ? 0 : message.tokenEnds[i - 1]!, message.tokenEnds[i]!));
         });
       },
@@ -97,7 +102,7 @@ async function generate(
       loop.handle({ type: "submit", request: { id, tokens: prompt(id), ...plain, ...free, ...request } });
     }
     loop.run();
-    return { tokens, nPreemptions: scheduler.counts.nPreemptions };
+    return { tokens, texts, nPreemptions: scheduler.counts.nPreemptions };
   } finally {
     model.library.native.rz_engine_close(model.handles.engine);
   }
@@ -148,5 +153,18 @@ for (const device of ["ref", "cpu"] as const) {
     for (const tokens of few.tokens) assertEquals(tokens.length, 60);
   });
 }
+
+test("cpu: answers held to a real grammar fit it, also with too few pages for all", async () => {
+  const pattern = "^[a-f]{20,40}(-[0-9]{4}){5}$";
+  const grammar = compileGrammar({ kind: "schema", schema: { type: "string", pattern } }, 60_000);
+  const wild = (seedLow: number) => ({ sampling: { ...NO_SAMPLING, temperature: 1.5, seedLow }, maxTokens: 70 });
+  const requests = [1, 2, 3, 4, 5].map((seed) =>
+    seed % 2 === 0 ? { ...wild(seed), ignoreEos: true } : { ...wild(seed), grammar, ignoreEos: false }
+  );
+  const plenty = await generate("cpu", requests), few = await generate("cpu", requests, 192);
+  assert(few.nPreemptions > 0, "nobody lost its place: nothing was tried");
+  assertEquals(few.tokens, plenty.tokens);
+  for (const i of [0, 2, 4]) assertMatch(few.texts[i]!, new RegExp(`^"${pattern.slice(1, -1)}"$`));
+});
 
 leakCheck();

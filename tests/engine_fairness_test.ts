@@ -51,6 +51,7 @@ test("pages: sequences grow as long as there are pages, then the youngest starts
   for (let i = 0; s.sequences.length > 0; i++) {
     assert(i < 200, "it goes on for ever");
     step(s);
+    assert(c.nPlaced === 0 || b.nPlaced === 2, "it waits before those that came after it");
   }
   assert(had < b.lengthMax && b.tokens.length === b.lengthMax, "it went on from its tokens");
   assertEquals([s.pages.used, s.pages.total], [0, 4]);

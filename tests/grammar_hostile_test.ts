@@ -61,6 +61,7 @@ test("refused: what is no schema is ARG, by its JSON pointer", () => {
     [{ $ref: "#/title", title: "x" }, "#/$ref"],
     [{ items: null }, "#/items"],
     [{ $ref: "#" }, "#"],
+    [{ anyOf: [{ $ref: "#" }, { type: "null" }] }, "#"],
     [{ $ref: "#/$defs/a", $defs: { a: { allOf: [{ $ref: "#/$defs/b" }] }, b: { $ref: "#/$defs/a" } } }, "#/$defs/a"],
     [[], "#"],
     ["x", "#"],

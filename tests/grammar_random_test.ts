@@ -5,7 +5,7 @@ import type { WireGrammar } from "../src/grammar/wire.ts";
 import { testUnless } from "./support.ts";
 import { AJV_MISSING, compile, PIECEWISE, randomOf, randomWalk, textOf, validatorOf } from "./grammar_support.ts";
 
-const SCHEMAS = 100;
+const SCHEMAS = 200;
 const NAMES = ["a", "b", "name", "id"];
 
 /** Makes schemas of the keywords that are honoured, with a bias to those that meet each other. */

@@ -131,14 +131,26 @@ export const AJV_MISSING: string | undefined = existsSync(AJV)
   ? undefined
   : "not installed: npm ci --prefix tests/schemas";
 
+interface Ajv {
+  compile(schema: unknown): (value: unknown) => boolean;
+}
+
+let ajv: Ajv | undefined;
+let nCompiled = 0;
+
+function makeAjv(): Ajv {
+  const require = createRequire(AJV);
+  const { Ajv2020 } = require("ajv/dist/2020") as { Ajv2020: new (options: object) => Ajv };
+  const { default: addFormats } = require("ajv-formats") as { default: (ajv: object) => void };
+  const made = new Ajv2020({ strict: false, unicodeRegExp: true, logger: false });
+  addFormats(made);
+  return made;
+}
+
 /** A validator of a schema, by ajv with its formats. */
 export function validatorOf(schema: unknown): (value: unknown) => boolean {
-  const require = createRequire(AJV);
-  const { Ajv2020 } = require("ajv/dist/2020") as { Ajv2020: new (options: object) => object };
-  const { default: addFormats } = require("ajv-formats") as { default: (ajv: object) => void };
-  const ajv = new Ajv2020({ strict: false, unicodeRegExp: true, logger: false }) as {
-    compile(schema: unknown): (value: unknown) => boolean;
-  };
-  addFormats(ajv);
-  return ajv.compile(schema);
+  ajv ??= makeAjv();
+  // It keeps schemas by their $id: each gets one of its own.
+  const named = typeof schema === "object" ? { ...schema, $id: `https://example.org/${nCompiled++}` } : schema;
+  return ajv.compile(named);
 }

@@ -199,8 +199,10 @@ test("realizar serve: after the time for shutting down streams end with an event
     await until("it is ready", () => Promise.resolve(log().includes(`"ready"`)));
     const url = /"url":"([^"]+)"/.exec(log())![1]!;
     // More than the buffers of a connection hold, and not read: it can't end by itself.
-    const socket = open(url, { ...body, stream: true, n: 3, max_tokens: 1900, logprobs: true, top_logprobs: 20 });
-    await new Promise<void>((resolve) => socket.once("readable", resolve));
+    const large = { ...body, stream: true, n: 3, max_tokens: 1900, logprobs: true, top_logprobs: 20 };
+    const socket = open(url, large), stuck = open(url, large);
+    stuck.on("error", () => {}); // it is never read, and cut in the end
+    for (const one of [socket, stuck]) await new Promise<void>((resolve) => one.once("readable", resolve));
     process.kill(child.pid!, "SIGTERM");
     await until("it has heard", () => Promise.resolve(log().includes(`"shutdown"`)));
     const statuses = await Promise.all(
@@ -215,6 +217,7 @@ test("realizar serve: after the time for shutting down streams end with an event
     const text = (await rest(socket)).trimEnd();
     assert(text.endsWith(`"code":"shutdown"}}`), text.slice(-200));
     assertEquals(await ended, 0, log());
+    stuck.destroy();
   } finally {
     child.kill("SIGKILL");
   }

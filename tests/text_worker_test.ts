@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
 import { compileGrammar } from "../src/grammar/compile.ts";
+import { tokenDataOf } from "../src/grammar/token_trie.ts";
 import { spawnWorker } from "../src/platform/spawn.ts";
 import { TextClient } from "../src/text/client.ts";
 import type { TextPrompt } from "../src/text/messages.ts";
@@ -65,6 +66,8 @@ test("text worker: grammars are compiled, and their errors are told", async () =
     const [one, again] = [await client.compile(source), await client.compile(source)];
     assertEquals(one.words, again.words);
     assertEquals(one.words, compileGrammar(source).words);
+    assertEquals(one.tokens, tokenDataOf(tablesWith(undefined)));
+    assert(one.tokens!.all.end.buffer instanceof SharedArrayBuffer);
     assertEquals(await codeOf(client.compile({ kind: "gbnf", grammar: "root ::= x" })), "ARG");
     assertEquals(await codeOf(client.compile({ kind: "schema", schema: { not: {} } })), "UNSUPPORTED");
   });

@@ -24,7 +24,7 @@ async function broken(bytes: Uint8Array, tensor: string, row: number, col: numbe
 }
 
 for (const device of ["ref", "cpu"] as const) {
-  test(`watch: a weight that is no number, and one that is too large, are found where they act, on ${device}`, async () => {
+  test(`watch: a weight that is no number or too large is found where it acts, on ${device}`, async () => {
     const bytes = golden("llama-f32");
     for (const [value, what] of [[NaN, "not finite"], [3e6, "range"]] as const) {
       const bad = await broken(bytes, "blk.1.ffn_down.weight", 5, 2, value);

@@ -32,7 +32,9 @@ function results() {
       });
     }
   }
-  return Map.groupBy(rows.values(), ({ group }) => group);
+  const groups = new Map();
+  for (const row of rows.values()) groups.set(row.group, [...groups.get(row.group) ?? [], row]);
+  return groups;
 }
 
 function table(group, rows) {

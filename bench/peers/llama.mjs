@@ -2,7 +2,7 @@
  * llama.cpp through node-llama-cpp, on the CPU, measured as `realizar bench --json` measures:
  *
  *     llama.mjs bench MODEL [--pp 128,512] [--tg 128] [--depth 0] [--batch 8] ...   a JSON line a test
- *     llama.mjs load MODEL [--threads 2]                                          {"test": "load", "ms"}: to a first token
+ *     llama.mjs load MODEL [--threads 2]                              {"test": "load", "ms"}: to a first token
  *     llama.mjs greedy MODEL --prompt TEXT [-n 64] [--threads 2]                  {"prompt_tokens", "tokens", "text"}
  *
  * The prompt of `greedy` is raw text: no template, special tokens not parsed, BOS as the file says.

@@ -118,10 +118,11 @@ struct rz_cpu_program {
     rz_cpu_angles angles[RZ_MAX_ANGLES];
     uint8_t *arena;          /* all values */
     rz_cpu_int8_rows int8;   /* activations in int8 for a launch, all rows */
+    uint16_t *halves;        /* activations in BF16 for a launch, all rows */
     float *xf;               /* normed activations for a launch, all rows */
     float *batch_keys;       /* keys of attention within the batch, in groups */
     float *parts;            /* attention split over the context */
-    uint32_t *row_order;     /* MoE: rows by expert */
+    uint32_t *row_order;     /* MoE: rows by expert, runs of one expert, counts */
     uint32_t *tile_first;    /* attention: first tile of each sequence */
     rz_cpu_scratch *scratch; /* [n_threads] */
     rz_brick *bricks;
@@ -194,6 +195,7 @@ const rz_cpu_angles *rz_cpu_angles_of(const rz_cpu_program *p, const rz_op *rope
 typedef struct rz_cpu_input {
     rz_x8 x8;
     const float *rows;
+    const uint16_t *halves; /* for BF16 weights: rows in BF16, rz_x_halves(cols) apart; NULL: F32 rows */
 } rz_cpu_input;
 
 /* product.c: row r in int8. */

@@ -19,7 +19,7 @@
     extern const rz_cpu_attention rz_cpu_attention_##isa;
 #define KERNELS(id, isa)                                                                                             \
     {                                                                                                                \
-        id, #isa, &rz_cpu_int8_##isa, NULL, &rz_cpu_float_##isa, &rz_cpu_rows_##isa, &rz_cpu_attention_##isa         \
+        id, #isa, &rz_cpu_int8_##isa, NULL, &rz_cpu_float_##isa, NULL, &rz_cpu_rows_##isa, &rz_cpu_attention_##isa   \
     }
 
 DECLARE(base)
@@ -27,6 +27,7 @@ DECLARE(base)
 DECLARE(avx2)
 DECLARE(avx512)
 extern const rz_cpu_panels rz_cpu_pairs_avx512;
+extern const rz_cpu_bf16 rz_cpu_bf16_avx512;
 #elif defined(__aarch64__)
 DECLARE(dotprod)
 DECLARE(i8mm)
@@ -46,15 +47,25 @@ static const rz_cpu_kernels tables[] = {
 #define N_TABLES (sizeof tables / sizeof tables[0])
 
 #if defined(__x86_64__)
-/* AVX-512 on AMD's cores. */
-static const rz_cpu_kernels avx512_amd = {
-    RZ_ISA_AVX512,         "avx512",           &rz_cpu_int8_avx512,      &rz_cpu_pairs_avx512,
-    &rz_cpu_float_avx512,  &rz_cpu_rows_avx512, &rz_cpu_attention_avx512,
+/* AVX-512 with what only some processors have, or are fast at: [is_amd][has_bf16]. */
+#define AVX512(pairs, bf16)                                                                                          \
+    {                                                                                                                \
+        RZ_ISA_AVX512, "avx512", &rz_cpu_int8_avx512, pairs, &rz_cpu_float_avx512, bf16, &rz_cpu_rows_avx512,        \
+            &rz_cpu_attention_avx512                                                                                 \
+    }
+static const rz_cpu_kernels avx512[2][2] = {
+    {AVX512(NULL, NULL), AVX512(NULL, &rz_cpu_bf16_avx512)},
+    {AVX512(&rz_cpu_pairs_avx512, NULL), AVX512(&rz_cpu_pairs_avx512, &rz_cpu_bf16_avx512)},
 };
 
 static bool is_amd(void) {
     uint32_t a = 0, b = 0, c = 0, d = 0;
     return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+}
+
+static bool has_bf16(void) {
+    uint32_t a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5) != 0;
 }
 #endif
 
@@ -116,7 +127,7 @@ const rz_cpu_kernels *rz_cpu_kernels_for(uint32_t isa_max) {
         if (tables[i].isa <= highest && runs_here(tables[i].isa)) best = &tables[i];
     }
 #if defined(__x86_64__)
-    if (best->isa == RZ_ISA_AVX512 && is_amd()) best = &avx512_amd;
+    if (best->isa == RZ_ISA_AVX512) best = &avx512[is_amd()][has_bf16()];
 #endif
     return best;
 }

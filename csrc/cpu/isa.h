@@ -10,6 +10,7 @@ typedef struct rz_cpu_kernels {
     const rz_cpu_int8 *int8;
     const rz_cpu_panels *pairs; /* in place of int8's panels for the layouts it has; NULL: they don't pay here */
     const rz_cpu_float *floats;
+    const rz_cpu_bf16 *bf16; /* for BF16 weights in place of `floats`; NULL: not here */
     const rz_cpu_rows *rows;
     const rz_cpu_attention *attention;
 } rz_cpu_kernels;

@@ -115,6 +115,15 @@ typedef struct rz_cpu_float {
     void (*lines)(const float *lines, const float *x, size_t x_stride, uint32_t n_rows, uint32_t cols, float *c);
 } rz_cpu_float;
 
+/* Products of BF16 weights with rows of BF16 activations, x_stride apart (even), for processors that have them. */
+typedef struct rz_cpu_bf16 {
+    /* To the nearest, ties to even; an odd last column has a zero behind it. */
+    void (*round)(const float *x, uint32_t n, uint16_t *y);
+    void (*direct)(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const uint16_t *x, size_t x_stride,
+                   uint32_t n_rows, uint32_t cols, float *c, size_t tile_stride);
+} rz_cpu_bf16;
+static inline size_t rz_x_halves(size_t cols) { return (cols + 1) & ~(size_t)1; }
+
 /* Work on rows of activations; n any number of columns. */
 typedef struct rz_cpu_rows {
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *y); /* w may be NULL */

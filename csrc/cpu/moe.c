@@ -78,7 +78,7 @@ void rz_cpu_moe_combine(rz_cpu_program *p, const rz_cpu_launch *l) {
 
 #define UNIT_STRIPES 4u
 
-/* A product whose activations are n_inputs rows and whose results are n_results rows. */
+/* A product whose activations are n_inputs rows (heads) and whose results are n_results rows. */
 typedef struct job {
     rz_cpu_program *p;
     const rz_op *op;
@@ -88,6 +88,7 @@ typedef struct job {
     uint32_t rows; /* of the matrix of one expert or head */
 } job;
 
+/* Rows in int8 that are prepared `n` at a time: those of head h (0 = the only one). */
 static rz_cpu_int8_rows head_rows(const rz_cpu_program *p, size_t h, uint32_t cols, uint32_t n) {
     return (rz_cpu_int8_rows){.blocks = p->int8.blocks + h * (cols / 32) * n,
                               .high = p->int8.high + h * n * rz_x_highs(cols),
@@ -95,7 +96,87 @@ static rz_cpu_int8_rows head_rows(const rz_cpu_program *p, size_t h, uint32_t co
                               .n_rows = n};
 }
 
-/* The int8 rows of head h. */
+/* Result rows sorted by expert, and cut into runs of one expert that are multiplied at once: run i is
+ * order[runs[i]] .. order[runs[i + 1] - 1]. Returns how many there are. */
+static uint32_t order_rows(rz_cpu_program *p, const rz_op *op, uint32_t n_results) {
+    const int32_t *ids = (const int32_t *)(const void *)rz_cpu_value(p, op->in[1]);
+    const uint32_t n_experts = p->ir->weights[op->w[0] - 1].n_experts;
+    uint32_t *order = p->row_order, *runs = order + n_results, *count = runs + n_results + 1, n = 0;
+    memset(count, 0, (n_experts + 1) * sizeof(uint32_t));
+    for (uint32_t r = 0; r < n_results; r++) count[ids[r] + 1]++;
+    for (uint32_t e = 0; e < n_experts; e++) count[e + 1] += count[e];
+    for (uint32_t r = 0; r < n_results; r++) order[count[ids[r]]++] = r;
+    for (uint32_t r = 0; r < n_results; r++) {
+        if (n == 0 || ids[order[r]] != ids[order[r - 1]] || r - runs[n - 1] == RZ_BLOCK_ROWS) runs[n++] = r;
+    }
+    runs[n] = n_results;
+    return n;
+}
+
+/* Activations of the result rows, in their order, as the products take them. */
+static void gather_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
+    (void)thread;
+    const rz_op *op = p->launch->op;
+    const uint32_t layout = rz_cpu_layout_of(&p->ir->weights[op->w[0] - 1]);
+    const uint32_t cols = rz_cpu_cols(p, op->in[0]), n_results = rz_cpu_rows_of(p, op->out[0]);
+    const uint32_t a_token = n_results / rz_cpu_rows_of(p, op->in[0]); /* results of one input row: k, or 1 */
+    const rz_cpu_int8_rows to = head_rows(p, 0, cols, n_results);
+    for (uint32_t r = first; r < end; r++) {
+        const float *x = rz_cpu_value(p, op->in[0]) + (size_t)(p->row_order[r] / a_token) * cols;
+        if (layout < RZ_N_INT8)
+            rz_cpu_to_int8(p, x, cols, r, &to);
+        else if (layout == RZ_LAYOUT_BF16 && p->engine->kernels->bf16)
+            p->engine->kernels->bf16->round(x, cols, p->halves + r * rz_x_halves(cols));
+        else
+            memcpy(p->xf + (size_t)r * cols, x, cols * sizeof(float));
+    }
+}
+
+static void moe_items(void *arg, uint32_t thread) {
+    const job *j = arg;
+    const rz_cpu_scratch *s = &j->p->scratch[thread];
+    const int32_t *ids = (const int32_t *)(const void *)rz_cpu_value(j->p, j->op->in[1]);
+    const uint32_t *order = j->p->row_order, *runs = order + j->n_results;
+    float *out = rz_cpu_value(j->p, j->op->out[0]);
+    uint32_t item = 0;
+    while (rz_pool_next(thread, &item)) {
+        if (rz_cpu_cancelled(j->p)) continue;
+        const uint32_t run = item / j->n_units, first = item % j->n_units * UNIT_STRIPES;
+        const uint32_t row = runs[run], n_rows = runs[run + 1] - row, at = first * RZ_STRIPE_ROWS;
+        const uint32_t n = rz_cpu_least(UNIT_STRIPES, j->m.stripes - first);
+        const uint32_t cols = rz_cpu_least(n * RZ_STRIPE_ROWS, j->rows - at);
+        const size_t expert = (size_t)ids[order[row]];
+        rz_cpu_matrix m = j->m;
+        if (m.layout == RZ_LAYOUT_ROWS)
+            m.data += expert * m.rows * (m.stripe_bytes / RZ_STRIPE_ROWS);
+        else
+            m.data += expert * m.stripes * m.stripe_bytes;
+        rz_cpu_multiply(j->p, s, &m, first, n, &j->x, row, n_rows, s->tiles);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float *to = out + (size_t)order[row + r] * j->rows + at;
+            const float *from = s->tiles + 32 * (size_t)r;
+            for (uint32_t c = 0; c < cols; c += 32, from += 32 * (size_t)n_rows)
+                memcpy(to + c, from, rz_cpu_least(32, cols - c) * sizeof(float));
+        }
+    }
+}
+
+void rz_cpu_moe_matmul(rz_cpu_program *p, const rz_cpu_launch *l) {
+    job j = {.p = p, .op = l->op, .m = rz_cpu_matrix_of(p, l->op->w[0], 0)};
+    j.n_results = rz_cpu_rows_of(p, l->op->out[0]);
+    j.rows = j.m.rows;
+    if (j.n_results == 0) return;
+    const rz_cpu_int8_rows rows = head_rows(p, 0, j.m.cols, j.n_results);
+    j.x = (rz_cpu_input){.x8 = rz_cpu_x8_of(&rows, j.m.cols), .rows = p->xf};
+    if (p->engine->kernels->bf16) j.x.halves = p->halves;
+    j.n_units = (j.m.stripes + UNIT_STRIPES - 1) / UNIT_STRIPES;
+    const uint32_t n_runs = order_rows(p, l->op, j.n_results);
+    rz_cpu_each_row(p, j.n_results, j.m.cols, gather_rows);
+    rz_pool_run(p->engine->n_threads, n_runs * j.n_units, moe_items, &j);
+}
+
+/* ---- heads ------------------------------------------------------------------------------------------------------ */
+
 static void quantize_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
     (void)thread;
     const rz_op *op = p->launch->op;
@@ -108,6 +189,7 @@ static void quantize_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, ui
     }
 }
 
+/* The job of a product of heads; its activations are in int8. */
 static job job_of(rz_cpu_program *p, const rz_cpu_launch *l) {
     job j = {.p = p, .op = l->op, .m = rz_cpu_matrix_of(p, l->op->w[0], 0)};
     j.n_inputs = rz_cpu_rows_of(p, l->op->in[0]);
@@ -117,46 +199,6 @@ static job job_of(rz_cpu_program *p, const rz_cpu_launch *l) {
     j.x = (rz_cpu_input){.x8 = rz_cpu_x8_of(&rows, j.m.cols), .rows = rz_cpu_value(p, l->op->in[0])};
     if (j.m.layout < RZ_N_INT8) rz_cpu_each_row(p, j.n_inputs, rz_cpu_cols(p, l->op->in[0]), quantize_rows);
     return j;
-}
-
-static void moe_items(void *arg, uint32_t thread) {
-    const job *j = arg;
-    const rz_cpu_scratch *s = &j->p->scratch[thread];
-    const int32_t *ids = (const int32_t *)(const void *)rz_cpu_value(j->p, j->op->in[1]);
-    const uint32_t a_token = j->n_results / j->n_inputs; /* results of one input row: k, or 1 */
-    uint32_t item = 0;
-    while (rz_pool_next(thread, &item)) {
-        if (rz_cpu_cancelled(j->p)) continue;
-        const uint32_t result = j->p->row_order[item / j->n_units], first = item % j->n_units * UNIT_STRIPES;
-        const uint32_t n = rz_cpu_least(UNIT_STRIPES, j->m.stripes - first);
-        const uint32_t cols = rz_cpu_least(n * RZ_STRIPE_ROWS, j->rows - first * RZ_STRIPE_ROWS);
-        rz_cpu_matrix m = j->m;
-        if (m.layout == RZ_LAYOUT_ROWS)
-            m.data += (size_t)ids[result] * m.rows * (m.stripe_bytes / RZ_STRIPE_ROWS);
-        else
-            m.data += (size_t)ids[result] * m.stripes * m.stripe_bytes;
-        rz_cpu_multiply(j->p, s, &m, first, n, &j->x, result / a_token, 1, s->tiles);
-        memcpy(rz_cpu_value(j->p, j->op->out[0]) + (size_t)result * j->rows + first * RZ_STRIPE_ROWS, s->tiles,
-               cols * sizeof(float));
-    }
-}
-
-/* Result rows sorted by expert, so that an expert's weights are read while they are near. */
-static void order_rows(rz_cpu_program *p, const rz_op *op, uint32_t n_results) {
-    const int32_t *ids = (const int32_t *)(const void *)rz_cpu_value(p, op->in[1]);
-    const uint32_t n_experts = p->ir->weights[op->w[0] - 1].n_experts;
-    uint32_t *order = p->row_order, *count = p->row_order + n_results;
-    memset(count, 0, (n_experts + 1) * sizeof(uint32_t));
-    for (uint32_t r = 0; r < n_results; r++) count[ids[r] + 1]++;
-    for (uint32_t e = 0; e < n_experts; e++) count[e + 1] += count[e];
-    for (uint32_t r = 0; r < n_results; r++) order[count[ids[r]]++] = r;
-}
-
-void rz_cpu_moe_matmul(rz_cpu_program *p, const rz_cpu_launch *l) {
-    job j = job_of(p, l);
-    j.n_units = (j.m.stripes + UNIT_STRIPES - 1) / UNIT_STRIPES;
-    order_rows(p, l->op, j.n_results);
-    rz_pool_run(p->engine->n_threads, j.n_results * j.n_units, moe_items, &j);
 }
 
 static void head_items(void *arg, uint32_t thread) {

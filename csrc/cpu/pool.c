@@ -73,14 +73,18 @@ static bool is_new(uint64_t word, uint32_t seen, uint32_t index) {
     return JOB(word) != seen && (word & OPEN) != 0 && index < THREADS(word);
 }
 
-/* Sleeps until there are jobs again. The one that woke it may be over by now: jobs are shorter than waking up takes.
- * So the worker then looks for the next one, and does not sleep on. */
-static void sleep_until_job(worker *w, uint32_t seen) {
+/* Sleeps until there is another job than `known`, and notes it. That one may be over by now: jobs are shorter than
+ * waking up takes. So the worker then looks for the next one, and does not sleep on; but not twice for the same. */
+static void sleep_until_job(worker *w, uint32_t *known) {
     rz_mutex_lock(&pool.lock);
     atomic_store(&w->sleeps, true);
     for (;;) {
         const uint64_t word = atomic_load(&pool.word);
-        if (atomic_load(&pool.stopping) || (JOB(word) != seen && w->index < THREADS(word))) break;
+        if (atomic_load(&pool.stopping)) break;
+        if (JOB(word) != *known && w->index < THREADS(word)) {
+            *known = JOB(word);
+            break;
+        }
         rz_cond_wait(&w->wake, &pool.lock);
     }
     atomic_store(&w->sleeps, false);
@@ -90,6 +94,7 @@ static void sleep_until_job(worker *w, uint32_t seen) {
 /* Waits for a job that was not seen yet. Returns its word, or 0 when the pool stops. */
 static uint64_t await_job(worker *w, uint32_t seen) {
     uint64_t since = 0;
+    uint32_t known = seen;
     for (uint32_t looks = 1;; looks++) {
         const uint64_t word = atomic_load_explicit(&pool.word, memory_order_acquire);
         if (is_new(word, seen, w->index)) return word;
@@ -100,7 +105,7 @@ static uint64_t await_job(worker *w, uint32_t seen) {
         if (since == 0) since = now;
         const bool crowded = w->index >= atomic_load_explicit(&pool.n_cores, memory_order_relaxed);
         if (now - since <= (crowded ? LOOK_CROWDED_NS : LOOK_NS)) continue;
-        sleep_until_job(w, seen);
+        sleep_until_job(w, &known);
         since = 0;
     }
 }

@@ -104,6 +104,12 @@ void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_
                                                         tiles, tile_stride);
         return;
     }
+    if (m->layout == RZ_LAYOUT_BF16 && x->halves) {
+        const size_t stride = rz_x_halves(m->cols);
+        p->engine->kernels->bf16->direct(stripes, m->stripe_bytes, n, x->halves + row * stride, stride, n_rows, m->cols,
+                                         tiles, tile_stride);
+        return;
+    }
     const float *rows = x->rows + (size_t)row * m->cols;
     if (m->layout == RZ_LAYOUT_ROWS)
         by_lines(p, s, m, first, n, rows, n_rows, tiles);
@@ -147,14 +153,25 @@ rz_x8 rz_cpu_x8_of(const rz_cpu_int8_rows *rows, uint32_t cols) {
                    .n_high = rows->n_high};
 }
 
+/* Whether activations are rounded to BF16 for a product. */
+static bool takes_bf16(const rz_cpu_program *p, const rz_cpu_product *d) {
+    bool any = false;
+    for (uint32_t m = 0; m < d->n_mats; m++) any |= d->mats[m].layout == RZ_LAYOUT_BF16;
+    return any && p->engine->kernels->bf16;
+}
+
 static void prepare_rows(rz_cpu_program *p, uint32_t thread, uint32_t first, uint32_t end) {
     const rz_cpu_product *d = p->launch->product;
     const bool int8 = d->mats[0].layout < RZ_N_INT8;
     rz_cpu_int8_rows to = p->int8;
     to.n_rows = rz_cpu_rows_of(p, d->in);
+    const size_t cols = d->mats[0].cols;
     for (uint32_t r = first; r < end; r++) {
-        float *y = int8 ? p->scratch[thread].row : p->xf + (size_t)r * d->mats[0].cols;
+        float *y = int8 ? p->scratch[thread].row : p->xf + r * cols;
         prepare_row(p, d, r, y, int8 ? &to : NULL);
+        if (!takes_bf16(p, d)) continue;
+        const float *x = d->norm ? y : rz_cpu_value(p, d->in) + r * cols;
+        p->engine->kernels->bf16->round(x, (uint32_t)cols, p->halves + r * rz_x_halves(cols));
     }
 }
 
@@ -216,7 +233,7 @@ static void choose_units(job *j) {
     const uint32_t n_mats = d->after == RZ_AFTER_GLU ? 1 : d->n_mats;
     uint32_t widest = 2;
     for (uint32_t m = 0; m < n_mats; m++) {
-        uint32_t unit = 2;
+        uint32_t unit = d->mats[m].layout < RZ_N_INT8 ? 2 : 4; /* what a kernel takes at once */
         if (d->after == RZ_AFTER_HEADS) unit = d->heads[m].cols / RZ_STRIPE_ROWS;
         else if (j->n_rows <= FEW_ROWS)
             unit = rz_cpu_most(2, rz_cpu_least(16, d->mats[m].stripes / (n_threads * 16) & ~1u));
@@ -245,8 +262,9 @@ void rz_cpu_product_run(rz_cpu_program *p, const rz_cpu_launch *l) {
         rows.n_rows = j.n_rows;
         j.x.x8 = rz_cpu_x8_of(&rows, cols);
     }
+    if (takes_bf16(p, d)) j.x.halves = p->halves;
     j.is_own = int8 && (j.n_rows == 1 || (uint64_t)j.n_rows * cols <= RZ_OWN_COLS);
-    if (!j.is_own && (int8 || d->norm)) rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
+    if (!j.is_own && (int8 || d->norm || j.x.halves)) rz_cpu_each_row(p, j.n_rows, cols, prepare_rows);
     choose_units(&j);
     rz_pool_run(p->engine->n_threads, j.first_unit[RZ_PRODUCT_MATS] * j.n_blocks, run_items, &j);
 }

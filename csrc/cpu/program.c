@@ -10,7 +10,7 @@
 
 /* How much the greediest op needs. */
 typedef struct needs {
-    uint64_t x8, highs, x8_rows, xf, batch_keys, parts, row_order; /* records, records, rows, floats, ... */
+    uint64_t x8, highs, x8_rows, xf, halves, batch_keys, parts, row_order; /* records, records, rows, floats, ... */
     uint32_t cols, k_cols, v_cols;                 /* widest row, widest key head, widest value head */
     size_t sample;
 } needs;
@@ -47,13 +47,17 @@ static needs needs_of(const rz_cpu_program *p) {
         if (op->code == RZ_OP_MATMUL || op->code == RZ_OP_LOGITS || op->code == RZ_OP_HEAD_MATMUL ||
             op->code == RZ_OP_MOE_MATMUL) {
             const rz_value *in = &ir->values[op->in[0] - 1];
-            const uint64_t numbers = rz_lowering_rows(&p->lowering, in->rows) * in->cols;
+            const uint32_t kind = op->code == RZ_OP_MOE_MATMUL ? RZ_ROWS_TK : in->rows; /* a row for each expert */
+            const uint64_t rows = rz_lowering_rows(&p->lowering, kind), numbers = rows * in->cols;
             const bool int8 = rz_cpu_layout_of(&ir->weights[op->w[0] - 1]) < RZ_N_INT8;
             if (int8) note_int8(numbers, ir->weights[op->w[0] - 1].cols, &n);
             if (!int8 && numbers > n.xf) n.xf = numbers;
+            const uint64_t halves = rows * rz_x_halves(in->cols);
+            if (rz_cpu_layout_of(&ir->weights[op->w[0] - 1]) == RZ_LAYOUT_BF16 && halves > n.halves) n.halves = halves;
         }
         if (op->code == RZ_OP_MOE_MATMUL) {
-            const uint64_t words = rz_lowering_rows(&p->lowering, RZ_ROWS_TK) + ir->weights[op->w[0] - 1].n_experts + 1;
+            const uint64_t n_results = rz_lowering_rows(&p->lowering, RZ_ROWS_TK);
+            const uint64_t words = 2 * n_results + ir->weights[op->w[0] - 1].n_experts + 2;
             if (words > n.row_order) n.row_order = words;
         }
     }
@@ -98,6 +102,7 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
     CARVE(p->int8.blocks, n->x8);
     CARVE(p->int8.high, n->highs);
     CARVE(p->int8.n_high, n->x8_rows);
+    CARVE(p->halves, n->halves);
     CARVE(p->xf, n->xf);
     CARVE(p->batch_keys, n->batch_keys);
     CARVE(p->parts, n->parts);

@@ -1,6 +1,6 @@
 /** From what a generation asks for to how its answer is constrained and read. */
 import { RealizarError } from "../errors.ts";
-import { grammarSourceOf } from "../grammar/source.ts";
+import { checkSource, grammarSourceOf } from "../grammar/source.ts";
 import type { WireGrammar } from "../grammar/wire.ts";
 import { idOfSpecial } from "../text/special_trie.ts";
 import { TOKEN_TYPE } from "../text/token_type.ts";
@@ -50,6 +50,12 @@ export function checkTools(tools: readonly ToolDefinition[] = []): readonly Tool
     names.add(name);
     const isObject = typeof parameters === "object" && parameters !== null && !Array.isArray(parameters);
     if (parameters !== undefined && !isObject) refuse(`tools[${i}].parameters`, parameters, "a JSON Schema");
+    try {
+      checkSource(parameters ?? {});
+    } catch (error) {
+      if (!(error instanceof RealizarError)) throw error;
+      throw new RealizarError(error.code, `tools[${i}].parameters: ${error.message}`, { cause: error });
+    }
     const type = parameters?.["type"];
     if (type !== undefined && type !== "object") refuse(`tools[${i}].parameters.type`, type, `"object"`);
   }

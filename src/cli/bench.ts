@@ -17,7 +17,7 @@ interface Row {
   min: number;
   max: number;
   reps: number;
-  /** Weight bytes read per second, for decode tests; null otherwise. */
+  /** Bytes of weights, keys and values read per second, for decode tests; null otherwise. */
   gb_s: number | null;
   /** Of the device's plain read bandwidth, measured in the same sitting. */
   share_of_bandwidth: number | null;
@@ -104,8 +104,14 @@ async function bench([path]: string[], flags: Flags): Promise<number> {
   const { info } = model;
   const bandwidth = measureDevice(flags);
   const common = { device: info.device, dtype: mainDtype(info.dtypes), model: info.name ?? path!, commit: commit() };
-  const tell = async (row: Omit<Row, "gb_s" | "share_of_bandwidth">, readsPerToken: number): Promise<void> => {
-    const gbs = readsPerToken === 0 ? null : row.tok_s * readsPerToken * info.readBytesPerToken / 1e9;
+  const kvTokenBytes = info.kvBytes / (info.kvTokens + info.kvPageTokens); // one page is the null page
+  const tell = async (
+    row: Omit<Row, "gb_s" | "share_of_bandwidth">,
+    readsPerToken: number,
+    depth = 0,
+  ): Promise<void> => {
+    const bytes = readsPerToken * info.readBytesPerToken + depth * kvTokenBytes;
+    const gbs = readsPerToken === 0 ? null : row.tok_s * bytes / 1e9;
     const full: Row = { ...row, gb_s: gbs, share_of_bandwidth: gbs === null ? null : gbs / bandwidth };
     await print(flags["json"] === true ? `${JSON.stringify({ ...full, ...common })}\n` : line(full));
   };
@@ -115,7 +121,8 @@ async function bench([path]: string[], flags: Flags): Promise<number> {
   for (const n of pp) await tell(await repeat(`pp${n}`, reps, () => prefill(model, n)), 0);
   for (const depth of depths) {
     for (const n of tg) {
-      await tell(await repeat(`tg${n}${depth === 0 ? "" : `@${depth}`}`, reps, () => decode(model, n, depth)), 1);
+      const test = `tg${n}${depth === 0 ? "" : `@${depth}`}`;
+      await tell(await repeat(test, reps, () => decode(model, n, depth)), 1, depth + n / 2);
     }
   }
   for (const width of widths) await tell(await repeat(`b${width}`, reps, () => batch(model, width, 64)), 1 / width);

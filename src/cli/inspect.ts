@@ -1,7 +1,11 @@
 /** `realizar inspect`: what a file is, without loading it: metadata, tensors, proof, plan, memory. */
 import { Model } from "../api/model.ts";
+import { whyNoGpu } from "../engine/open_model.ts";
 import { type PreparedModel, prepareModel } from "../engine/prepare.ts";
+import { env } from "../platform/env.ts";
+import { openLibrary } from "../platform/library.ts";
 import { listPlan } from "../plan/listing.ts";
+import type { MemoryEstimate } from "../types.ts";
 import { type Command, type Flags, HELP_FLAG, JSON_FLAG, print } from "./command.ts";
 import { PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
 
@@ -68,6 +72,19 @@ function describeModel(model: PreparedModel): string {
   ).join("\n");
 }
 
+/** What the model takes on the device that is asked for; else on each that works here, the one `auto` takes first. */
+async function estimate(path: string, flags: Flags): Promise<MemoryEstimate[]> {
+  const placement = placementOf(flags);
+  const estimates = [await Model.estimate(path, placement)];
+  const isAsked = placement.device !== undefined || env("REALIZAR_DEVICE") !== undefined;
+  if (isAsked || whyNoGpu(openLibrary()) !== undefined) return estimates;
+  for (const device of ["cuda", "cpu"] as const) {
+    const other = await Model.estimate(path, { ...placement, device });
+    if (other.device !== estimates[0]!.device) estimates.push(other);
+  }
+  return estimates;
+}
+
 async function inspect([path]: string[], flags: Flags): Promise<number> {
   const model = await prepareModel({ kind: "path", path: path! });
   const json: Record<string, unknown> = {};
@@ -81,9 +98,10 @@ async function inspect([path]: string[], flags: Flags): Promise<number> {
     parts.push(listPlan(model.plan));
   }
   if (flags["memory"] === true) {
-    const estimate = await Model.estimate(path!, placementOf(flags));
-    json["memory"] = estimate;
-    parts.push(Object.entries(estimate).map(([key, value]) => `${key}: ${value}`).join("\n"));
+    const estimates = await estimate(path!, flags);
+    json["memory"] = estimates[0];
+    json["memory_by_device"] = estimates;
+    parts.push(...estimates.map((of) => Object.entries(of).map(([key, value]) => `${key}: ${value}`).join("\n")));
   }
   if (parts.length === 0) {
     Object.assign(json, facts(model));
@@ -100,7 +118,7 @@ export const inspectCommand: Command = {
   flags: {
     validate: { type: "boolean", help: "only say whether the file is valid" },
     plan: { type: "boolean", help: "the plan that would run" },
-    memory: { type: "boolean", help: "bytes it would take on the device" },
+    memory: { type: "boolean", help: "bytes it would take on each device, and what is free" },
     ...PLACEMENT_FLAGS,
     json: JSON_FLAG,
     help: HELP_FLAG,

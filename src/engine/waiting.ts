@@ -1,6 +1,6 @@
 /**
  * Sequences without a place, oldest first. The oldest is placed first; when it does not fit, younger ones that do may
- * pass it, but each is passed a few times only: then nobody is placed before it.
+ * pass it, but each is passed a few times only: then nobody is placed before it. One that lost its place is not passed.
  */
 import type { Sequence } from "./sequence.ts";
 
@@ -56,7 +56,7 @@ export class Waiting {
         return sequence;
       }
       passed.push(sequence);
-      if (sequence.nPassed >= PASSES_MAX || passed.length >= TRIES_MAX) return undefined;
+      if (sequence.nPlaced > 0 || sequence.nPassed >= PASSES_MAX || passed.length >= TRIES_MAX) return undefined;
     }
     return undefined;
   }

@@ -38,7 +38,7 @@ function equal(a: Int32Array, b: Int32Array): boolean {
  * them (once a thread) and masks of equal grammars are shared.
  */
 export function createConstraint(grammar: WireGrammar, tables: VocabTables): Constraint {
-  return new GrammarConstraint(cacheOf(grammar.words, tokenIndexOf(tables)));
+  return new GrammarConstraint(cacheOf(grammar.words, tokenIndexOf(tables, grammar.tokens)));
 }
 
 class GrammarConstraint implements Constraint {

@@ -16,6 +16,8 @@ import { refuse, type SchemaNode, SchemaReader, type Sub, type TypeName } from "
 /** Combinations of options of several `anyOf` that hold together. */
 const MAX_COMBINATIONS = 256;
 
+const CIRCLE = "it stands for itself: its references lead back to it";
+
 /** A schema in a set: with all it says, or only with what it says itself (its options were chosen already). */
 interface Member {
   readonly sub: Sub;
@@ -68,7 +70,7 @@ class SchemaCompiler {
       if (left !== undefined) way.delete(left);
       if (each === false) return undefined;
       if (each === true) continue;
-      if (way.has(each)) refuse("ARG", each.pointer, "it stands for itself: its references lead back to it");
+      if (way.has(each)) refuse("ARG", each.pointer, CIRCLE);
       if (found.has(each)) continue;
       found.add(each);
       way.add(each);
@@ -101,6 +103,9 @@ class SchemaCompiler {
     }
     const own = [...nodes];
     if (groups.size === 0) return own.length === 0 ? VALUE : this.#plain(own);
+    for (const [options, node] of groups) {
+      if (options.some((option) => this.#expand(option)?.includes(node))) refuse("ARG", node.pointer, CIRCLE);
+    }
     const base = own.map((sub): Member => ({ sub, own: true }));
     return choice(
       this.#combinations(groups).map((options) =>

@@ -22,9 +22,8 @@ export interface Trie {
   readonly maxDepth: number;
 }
 
-/** What masks know of a vocabulary; built once, used by all grammars over it. */
-export interface TokenIndex {
-  readonly tables: VocabTables;
+/** What masks know of a vocabulary's tokens; cloneable, and the large arrays lie on shared memory. */
+export interface TokenData {
   /** Words of a mask that has a bit for each token. */
   readonly maskWords: number;
   /** All tokens that stand for text, but the long ones. */
@@ -44,23 +43,40 @@ export interface TokenIndex {
   readonly silent: Int32Array;
 }
 
+/** The data together with the tables that it was made from. */
+export interface TokenIndex extends TokenData {
+  readonly tables: VocabTables;
+}
+
 const indexes = new WeakMap<VocabTables, TokenIndex>();
 
-/** The index of a vocabulary: made at the first call (some 50 ms for 128,000 tokens), then kept with the tables. */
-export function tokenIndexOf(tables: VocabTables): TokenIndex {
+/**
+ * The index of a vocabulary, kept with its tables in this thread. Its data are made here at the first call (some 50 ms
+ * for 128,000 tokens) unless another thread made them.
+ */
+export function tokenIndexOf(tables: VocabTables, data?: TokenData): TokenIndex {
   let index = indexes.get(tables);
   if (index === undefined) {
-    index = buildIndex(tables);
+    index = { ...(data ?? tokenDataOf(tables)), tables };
     indexes.set(tables, index);
   }
   return index;
 }
 
-function buildIndex(tables: VocabTables): TokenIndex {
+function sharedInt32(length: number): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(4 * length));
+}
+
+function sharedUint16(length: number): Uint16Array {
+  return new Uint16Array(new SharedArrayBuffer(2 * length));
+}
+
+/** What masks need to know of a vocabulary. */
+export function tokenDataOf(tables: VocabTables): TokenData {
   const { size, pieceBytes, pieceOffsets, types } = tables;
   const isEnd = new Uint8Array(size);
   for (const id of tables.eogIds) isEnd[id] = 1;
-  const plainLength = new Uint16Array(size);
+  const plainLength = sharedUint16(size);
   const all: number[] = [], long: number[] = [], rest: number[] = [], silent: number[] = [];
   let maxPlainLength = 0;
   for (let id = 0; id < size; id++) {
@@ -80,9 +96,8 @@ function buildIndex(tables: VocabTables): TokenIndex {
     else plainLength[id] = length;
     maxPlainLength = Math.max(maxPlainLength, length);
   }
-  const same = new Int32Array(size).fill(-1);
+  const same = sharedInt32(size).fill(-1);
   return {
-    tables,
     maskWords: Math.ceil(size / 32),
     all: buildTrie(tables, all, same),
     long: Int32Array.from(long),
@@ -173,10 +188,10 @@ export function buildTrie(
 function flatten({ nNodes, byte, token, firstChild, sibling }: TrieBuilder): Trie {
   const trie = {
     nNodes,
-    byte: new Uint8Array(nNodes),
-    depth: new Uint16Array(nNodes),
-    end: new Int32Array(nNodes),
-    token: new Int32Array(nNodes),
+    byte: new Uint8Array(new SharedArrayBuffer(nNodes)),
+    depth: sharedUint16(nNodes),
+    end: sharedInt32(nNodes),
+    token: sharedInt32(nNodes),
     maxDepth: 0,
   };
   /** Nodes on the way to the current one, where each landed, and which child comes next. */

@@ -1,9 +1,12 @@
 /** A compiled grammar as it travels from the text Worker to the engine Worker: flat, cloneable, immutable. */
+import type { TokenData } from "./token_trie.ts";
 
 /** What {@linkcode compileGrammar} of grammar/compile.ts makes; see grammar/automaton.ts for what the words mean. */
 export interface WireGrammar {
   /** The automaton's tables. */
   readonly words: Int32Array;
+  /** What masks need of the vocabulary, when the compiling thread has it: the other one need not make it again. */
+  readonly tokens?: TokenData | undefined;
 }
 
 /** Walks one generation through a grammar; grammar/constraint.ts makes it. Not shared between sequences. */

@@ -44,7 +44,7 @@ interface BunServe {
 interface DenoServe {
   serve(
     options: { hostname: string; port: number; signal: AbortSignal; onListen(): void },
-    handler: FetchHandler,
+    handler: (request: Request, info: { completed: Promise<void> }) => Promise<Response>,
   ): { addr: { port: number }; finished: Promise<void>; shutdown(): Promise<void> };
 }
 
@@ -71,12 +71,25 @@ function listenDeno(handler: FetchHandler, options: ListenOptions): Listening {
   const { Deno } = globalThis as unknown as { Deno: DenoServe };
   const cut = new AbortController();
   const { hostname, port } = options;
-  const server = Deno.serve({ hostname, port, signal: cut.signal, onListen() {} }, handler);
+  let nOpen = 0, isShutDown = false;
+  let onIdle = (): void => {};
+  const close = (): void => void (--nOpen === 0 && onIdle());
+  const server = Deno.serve({ hostname, port, signal: cut.signal, onListen() {} }, (request, { completed }) => {
+    nOpen++;
+    completed.then(close, close);
+    return handler(request);
+  });
   return {
     port: server.addr.port,
     async stop(force) {
+      // A listener that shuts down can't be cut any more (it throws, uncaught), so answers end first.
+      if (force && isShutDown) return;
       if (force) cut.abort();
-      else await server.shutdown();
+      else if (nOpen > 0) await new Promise<void>((resolve) => onIdle = resolve);
+      if (!cut.signal.aborted) {
+        isShutDown = true;
+        await server.shutdown();
+      }
       await server.finished;
     },
   };

@@ -59,8 +59,8 @@ export interface Handler {
   drain(timeoutMs: number): Promise<void>;
 }
 
-/** Time for an engine to end what was cut. */
-const CUT_MS = 5000;
+/** Time for what was cut to end: engines to stop, and clients to take the event that says so. */
+const CUT_MS = 2000;
 
 const ROUTES: readonly Route[] = [
   { method: "POST", path: "/v1/chat/completions", answer: chatCompletions },

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort } from "node:worker_threads";
 import type { GrammarSource } from "../conversation.ts";
 import { errorToWire, RealizarError } from "../errors.ts";
 import { compileGrammar } from "../grammar/compile.ts";
+import { type TokenData, tokenDataOf } from "../grammar/token_trie.ts";
 import type { WireGrammar } from "../grammar/wire.ts";
 import type { ChatMessage } from "../types.ts";
 import { ChatTemplate } from "./chat_template.ts";
@@ -36,6 +37,8 @@ class TextService {
   #callStyle: CallStyle | undefined;
   /** Last compiled grammars by their sources, the latest at the end. */
   readonly #grammars = new Map<string, WireGrammar>();
+  /** Made with the first grammar, here: in the engine Worker it would hold up running generations. */
+  #tokens: TokenData | undefined;
 
   constructor(vocab: Vocab) {
     this.#vocab = vocab;
@@ -61,7 +64,9 @@ class TextService {
 
   compile(source: GrammarSource): WireGrammar {
     const key = JSON.stringify(source);
-    const grammar = this.#grammars.get(key) ?? compileGrammar(source);
+    const compiled = this.#grammars.get(key) ?? compileGrammar(source);
+    this.#tokens ??= tokenDataOf(this.#vocab.tables);
+    const grammar = { ...compiled, tokens: this.#tokens };
     this.#grammars.delete(key);
     if (key.length <= KEPT_GRAMMAR_LENGTH) this.#grammars.set(key, grammar);
     if (this.#grammars.size > KEPT_GRAMMARS) this.#grammars.delete(this.#grammars.keys().next().value!);

@@ -85,8 +85,33 @@ static void multiply_panels(const rz_cpu_panels *k, const fixture *f, const rz_x
     free(panels), free(sums), free(cursor);
 }
 
+/* BF16 weights times activations rounded to BF16, which `used` becomes; each row alone has the same bits. */
+static void multiply_bf16(const rz_cpu_kernels *k, const fixture *f, const float *x, uint32_t n_rows, float *c,
+                          float *used) {
+    const uint32_t cols = f->t.spec.cols, stripes = rz_cpu_stripes(f->t.spec.rows);
+    const size_t stride = rz_x_halves(cols), stripe_bytes = rz_cpu_stripe_bytes(RZ_LAYOUT_BF16, cols);
+    uint16_t *halves = malloc(n_rows * stride * sizeof(uint16_t));
+    for (uint32_t r = 0; r < n_rows; r++) {
+        k->bf16->round(x + (size_t)r * cols, cols, halves + r * stride);
+        for (uint32_t i = 0; i < cols; i++) {
+            const uint32_t bits = (uint32_t)halves[r * stride + i] << 16;
+            float *to = used + (size_t)r * cols + i;
+            memcpy(to, &bits, 4);
+            CHECK_NEAR(*to, x[(size_t)r * cols + i], fabsf(x[(size_t)r * cols + i]) * 0x1p-8);
+        }
+    }
+    k->bf16->direct(f->t.data, stripe_bytes, stripes, halves, stride, n_rows, cols, c, 32 * (size_t)n_rows);
+    float *one = malloc((stripes + 1) / 2 * 32 * sizeof(float));
+    for (uint32_t r = 0; r < n_rows; r++) {
+        k->bf16->direct(f->t.data, stripe_bytes, stripes, halves + r * stride, stride, 1, cols, one, 32);
+        for (uint32_t t = 0; t < stripes; t++)
+            CHECK(memcmp(one + 16 * t, c + t / 2 * 32 * n_rows + 32 * r + t % 2 * 16, 64) == 0);
+    }
+    free(halves), free(one);
+}
+
 /* Products by every way; got[row][32 * tile ...] is compared with rows of w times x in doubles. */
-static void check_product(const rz_cpu_kernels *k, const fixture *f, const float *x, uint32_t n_rows) {
+static void check_product(const rz_cpu_kernels *k, const fixture *f, const float *x, uint32_t n_rows, bool by_bf16) {
     const uint32_t layout = rz_cpu_layout_of(&f->t.spec), rows = f->t.spec.rows, cols = f->t.spec.cols;
     const uint32_t stripes = rz_cpu_stripes(rows), tiles = (stripes + 1) / 2;
     const size_t stripe_bytes = rz_cpu_stripe_bytes(layout, cols), tile_stride = 32 * n_rows;
@@ -108,6 +133,8 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
                 }
         }
         free((void *)x8.blocks), free((void *)x8.high), free((void *)x8.n_high);
+    } else if (by_bf16) {
+        multiply_bf16(k, f, x, n_rows, c, used);
     } else {
         k->floats->direct[layout - RZ_LAYOUT_F32](f->t.data, stripe_bytes, stripes, x, cols, n_rows, cols, c,
                                                   tile_stride);
@@ -140,7 +167,8 @@ static void test_products(const rz_cpu_kernels *k) {
                 for (uint32_t i = 0; i < n * cols; i += 1 + random_u32() % 90) x[i] *= 9;
                 for (uint32_t i = 0; i < 32 && n % 3 == 1; i++) x[i + cols / 32 / 2 * 32] *= 5;
                 if (n % 4 == 2) x[random_u32() % cols] = 3e4f;
-                check_product(k, &f, x, n);
+                check_product(k, &f, x, n, false);
+                if (k->bf16 && all_dtypes[d] == RZ_BF16) check_product(k, &f, x, n, true);
             }
         }
         fixture_close(&f);

@@ -84,6 +84,7 @@ static uint32_t begin(builder *b, uint32_t cols) {
 
 #define EXACT 1e-11
 #define INT8 1e-4 /* activations in 8 bits */
+#define HALF 1e-5 /* activations in BF16 */
 
 /* step: every step-th type. */
 static void test_products(size_t step) {
@@ -91,7 +92,7 @@ static void test_products(size_t step) {
     for (size_t d = 0; d < N_DTYPES; d += step) {
         const uint32_t type = all_dtypes[d], block = rz_dtype_find(type)->block_size, cols = block == 1 ? 45 : 256;
         const bool is_exact = block == 1 || type == RZ_Q5_1 || type == RZ_Q2_K || type == RZ_IQ4_XS;
-        const double threshold = is_exact ? EXACT : INT8;
+        const double threshold = type == RZ_BF16 ? HALF : is_exact ? EXACT : INT8;
         for (uint32_t rows = 1; rows <= 100; rows += rows == 1 ? 36 : 63) {
             add_matmul(&b, begin(&b, cols), add_matrix(&b, rows, cols, type), rows == 37 ? add_vector(&b, rows) : 0);
             check_op(&b, threshold, 2, 3);

@@ -259,7 +259,7 @@ static void test_many_outs(void) {
     fixture_close(&f);
 }
 
-/* The best of a row, in place of the row, decide what rz_sample_by_best says they do. Values are coarse: ties abound. */
+/* The best of a row, in place of the row, decide what rz_sample_by_best says they do. Coarse values: ties abound. */
 static void test_best_of_a_row(void) {
     enum { N = 3000, BEST = 64 };
     static float x[N];

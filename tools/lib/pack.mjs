@@ -118,8 +118,8 @@ async function packPlatform(platform, { version, license }) {
 }
 
 /**
- * Packs the main package and those of `platforms`; returns the tarballs, the main one first. This machine's library must
- * be built.
+ * Packs the main package and those of `platforms`; returns the tarballs, the main one first. This machine's library
+ * must be built.
  */
 export async function packAll(platforms) {
   rmSync(DIST, { recursive: true, force: true });

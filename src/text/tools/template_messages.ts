@@ -64,11 +64,27 @@ export function callStyleOf(render: (messages: readonly TemplateMessage[]) => st
   return STYLES.find(shows) ?? STYLES[0]!;
 }
 
+/** Arrays and objects of arguments inside each other, at most: what walks them does so by recursion. */
+const ARGUMENTS_DEPTH_MAX = 128;
+
+function nestsDeeper(json: string, max: number): boolean {
+  let depth = 0;
+  for (let i = 0; i < json.length; i++) {
+    const char = json[i];
+    if (char === '"') { while (++i < json.length && json[i] !== '"') if (json[i] === "\\") i++; }
+    if ((char === "{" || char === "[") && ++depth > max) return true;
+    if (char === "}" || char === "]") depth--;
+  }
+  return false;
+}
+
+/** What arguments say; those that were cut off, or nest deeper than anything means, stay text. */
 function parsed(json: string): unknown {
+  if (nestsDeeper(json, ARGUMENTS_DEPTH_MAX)) return json;
   try {
     return JSON.parse(json) as unknown;
   } catch {
-    return json; // a call that was cut off
+    return json;
   }
 }
 
