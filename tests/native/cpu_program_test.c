@@ -299,14 +299,15 @@ static void test_models(size_t step) {
             CHECK_NEAR(error_of(fused, want, n), 0, 5e-4);
             CHECK_NEAR(error_of(half, want, n), 0, 6e-4);
             CHECK(memcmp(fused, plain, n * sizeof *fused) == 0);
-            fixture_threads = 5;
-            float *many = run_chat(&rz_backend_cpu, &b, 0, RZ_F32, logits, &n);
-            fixture_threads = 1;
-            float *one = run_chat(&rz_backend_cpu, &b, 0, RZ_F32, logits, &n);
+            static const uint32_t threads[] = {1, 3, 8};
+            for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++) {
+                fixture_threads = threads[t];
+                float *other = run_chat(&rz_backend_cpu, &b, 0, RZ_F32, logits, &n);
+                CHECK(memcmp(fused, other, n * sizeof *fused) == 0);
+                free(other);
+            }
             fixture_threads = 2;
-            CHECK(memcmp(fused, many, n * sizeof *fused) == 0);
-            CHECK(memcmp(fused, one, n * sizeof *fused) == 0);
-            free(want), free(fused), free(plain), free(half), free(many), free(one);
+            free(want), free(fused), free(plain), free(half);
         }
     }
 }

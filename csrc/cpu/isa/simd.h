@@ -209,6 +209,8 @@ AI void dot_line(dot_sum *s, u8v w, const int8_t *x4, const uint32_t line, const
             pairs = _mm256_maddubs_epi16(a.y[i], xs);
         }
         h.y[i] = line % run == 0 ? pairs : _mm256_add_epi16(h.y[i], pairs);
+        /* opaque: else the compiler sums in another order, for which it keeps all lines in memory */
+        __asm__("" : "+x"(h.y[i]));
         if (line % run == run - 1) sum.y[i] = _mm256_add_epi32(sum.y[i], _mm256_madd_epi16(h.y[i], ones));
     }
     s->narrow = h.v;
