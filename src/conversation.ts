@@ -1,5 +1,5 @@
 /** Public interfaces of conversations: messages, tools, and the answer split into what it is made of. */
-import type { PartLogprob } from "./outputs.ts";
+import type { PartLogprob } from "./logprobs.ts";
 
 /** A call of a tool, as the model wrote it. */
 export interface ToolCall {

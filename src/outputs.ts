@@ -1,20 +1,7 @@
 /** Public interfaces of what comes back: generations, chats, sessions, facts about a model. */
 import type { Answer, AnswerPart, ChatMessage } from "./conversation.ts";
-import type { GenerateOptions, KvDtype, TokenizeOptions } from "./types.ts";
-
-/** A token and its natural-log probability before temperature and filters. */
-export interface TokenLogprob {
-  /** Id of the token. */
-  token: number;
-  /** Natural logarithm of its probability. */
-  logprob: number;
-}
-
-/** Log-probabilities of one generated token. */
-export interface PartLogprob extends TokenLogprob {
-  /** The likeliest tokens, best first. */
-  top: TokenLogprob[];
-}
+import type { GenerateOptions, KvDtype, SessionOptions, TokenizeOptions } from "./inputs.ts";
+import type { PartLogprob } from "./logprobs.ts";
 
 /** A piece of a generation: whole characters, and the tokens that were accepted with it. */
 export interface GenerationPart {
@@ -183,6 +170,26 @@ export interface WatchedValue {
   cols: number;
   /** `[rows x cols]`. */
   data: Float32Array;
+}
+
+/** What values can be looked at in: a {@linkcode Model}. */
+export interface Watchable {
+  /** Names of all values of a forward pass, in the order in which they are made. */
+  valueNames(): string[];
+  /** A sequence of its own. */
+  session(options?: SessionOptions): Session;
+}
+
+/** Options of {@linkcode Model.watch}. */
+export interface WatchOptions {
+  /** Names, or their ends such as `.ffn_down`; default every value of the model. */
+  names?: readonly string[] | undefined;
+  /** Largest absolute value that is still fine; default any finite one. */
+  range?: number | undefined;
+  /** The same model on another device, e.g. `ref`: values are compared with its. */
+  compare?: Watchable | undefined;
+  /** Largest error of a row of a value, relative to the row's size, in a comparison. Default 0.01. */
+  tolerance?: number | undefined;
 }
 
 /** What {@linkcode Model.watch} found. */

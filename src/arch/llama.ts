@@ -4,7 +4,7 @@
  * Llama 3.1 and later bring rope_freqs, which slows the slow frequencies further; some of the family have biases.
  */
 import { buildDecoder, preNormLayer } from "./decoder.ts";
-import type { Architecture } from "./mod.ts";
+import type { Architecture } from "./architecture.ts";
 import { attentionOutputRole, biasRoles, decoderRoles, preNormRoles, qkvRoles, swiGluRoles } from "./roles.ts";
 import { ropeFreqsRole, ropeTable } from "./rope.ts";
 

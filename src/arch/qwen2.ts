@@ -1,6 +1,6 @@
 /** Qwen2 and Qwen2.5: the Llama form with biases on queries, keys and values, and RoPE on the halves of a head. */
 import { buildDecoder, preNormLayer, refuseWindow } from "./decoder.ts";
-import type { Architecture } from "./mod.ts";
+import type { Architecture } from "./architecture.ts";
 import { attentionOutputRole, biasRoles, decoderRoles, preNormRoles, qkvRoles, swiGluRoles } from "./roles.ts";
 import { ropeTable } from "./rope.ts";
 

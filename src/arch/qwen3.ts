@@ -6,7 +6,7 @@ import type { RopeTable } from "../plan/ops.ts";
 import type { LayerConfig, ModelConfig } from "../weights/config.ts";
 import type { RoleSpec } from "../weights/roles.ts";
 import { buildDecoder, type DecoderLayer, type PlaceHeads, preNormLayer, refuseWindow } from "./decoder.ts";
-import type { Architecture } from "./mod.ts";
+import type { Architecture } from "./architecture.ts";
 import { attentionOutputRole, decoderRoles, preNormRoles, qkvRoles, swiGluRoles, vectorRole } from "./roles.ts";
 import { ropeTable } from "./rope.ts";
 

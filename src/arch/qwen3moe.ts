@@ -5,7 +5,7 @@
 import { RealizarError } from "../errors.ts";
 import type { Value } from "../plan/ops.ts";
 import { buildDecoder, type DecoderLayer, linear, refuseWindow, selfAttention } from "./decoder.ts";
-import type { Architecture } from "./mod.ts";
+import type { Architecture } from "./architecture.ts";
 import { placeNormed, qwen3AttentionRoles } from "./qwen3.ts";
 import { decoderRoles, expertRole, matrixRole, preNormRoles } from "./roles.ts";
 import { ropeTable } from "./rope.ts";

@@ -6,7 +6,7 @@ import { createHandler } from "../server/handler.ts";
 import { LOOPBACK_HOSTS } from "../server/access.ts";
 import type { Limits } from "../server/limits.ts";
 import { type RunningServer, serve, untilSignal } from "../server/listen.ts";
-import type { ServedModel, ServerStatus } from "../server/service.ts";
+import type { ServedModel, ServerStatus } from "../server/served_model.ts";
 import {
   type Command,
   describe,

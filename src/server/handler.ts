@@ -15,7 +15,8 @@ import { detokenize, tokenize } from "./openai/tokens.ts";
 import { PAGE_ROUTES } from "./page/mod.ts";
 import { createResponse } from "./responses/mod.ts";
 import type { Route } from "./route.ts";
-import { type ServedModel, type ServerStatus, Service } from "./service.ts";
+import { Service } from "./service.ts";
+import type { ServedModel, ServerStatus } from "./served_model.ts";
 
 /** What a server is made of. */
 export interface HandlerOptions {

@@ -4,7 +4,7 @@ import type { GenerateOptions, Generation, GenerationPart, GenerationResult } fr
 import type { ApiError } from "./errors.ts";
 import { METRIC } from "./metric_names.ts";
 import type { Metrics } from "./metrics.ts";
-import type { ServedModel } from "./service.ts";
+import type { ServedModel } from "./served_model.ts";
 
 /** What a job is made of. */
 export interface JobSource {

@@ -14,5 +14,5 @@
 export { type AnswerLog, createHandler, type Handler, type HandlerOptions } from "./handler.ts";
 export { LOOPBACK_HOSTS } from "./access.ts";
 export type { Limits } from "./limits.ts";
-export type { ServedModel, ServerStatus } from "./service.ts";
+export type { ServedModel, ServerStatus } from "./served_model.ts";
 export { type RunningServer, serve, type ServeOptions } from "./listen.ts";

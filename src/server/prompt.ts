@@ -2,7 +2,7 @@
 import type { ChatMessage, TemplateValue, ToolDefinition } from "../types.ts";
 import { tooLarge } from "./errors.ts";
 import { exceeds } from "./openai/messages.ts";
-import type { ServedModel } from "./service.ts";
+import type { ServedModel } from "./served_model.ts";
 
 /** A conversation as an API's body gives it. */
 export interface Conversation {

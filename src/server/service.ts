@@ -1,6 +1,5 @@
 /** What the routes of one server share: its models, limits, metrics, and the requests that are being answered. */
 import process from "node:process";
-import type { ChatMessage, GenerateOptions, Generation, ModelInfo, ModelStats, TokenizeOptions } from "../types.ts";
 import { ApiError, invalid, overloaded, unavailable } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { Job } from "./job.ts";
@@ -8,44 +7,11 @@ import type { Limits } from "./limits.ts";
 import { defineModel, METRIC, serverMetrics } from "./metric_names.ts";
 import type { Labels, Metrics } from "./metrics.ts";
 import { runtimeVersion } from "../platform/env.ts";
+import type { NamedModel, ServedModel, ServerStatus } from "./served_model.ts";
 import { VERSION } from "./version.ts";
-
-/** What the server needs of a model; a `Model` of this library is one. */
-export interface ServedModel {
-  /** Its sizes. */
-  readonly info: ModelInfo;
-  /** Continues tokens. */
-  generate(tokens: Int32Array, options: GenerateOptions): Generation;
-  /** Token ids of a text, or of a conversation as the chat template writes it. */
-  tokenize(text: string | readonly ChatMessage[], options: TokenizeOptions): Promise<Int32Array>;
-  /** Text of token ids. */
-  detokenize(tokens: ArrayLike<number>): Promise<string>;
-  /** Bytes of one token's text. */
-  tokenBytes(token: number): Uint8Array;
-  /** Counters of its engine. */
-  stats?(): ModelStats;
-}
-
-/** Where a server stands; its owner changes it, the handler reads it at each request. */
-export interface ServerStatus {
-  /** Requests for generations are taken in `ready` only. */
-  state: "loading" | "ready" | "draining" | "failed";
-  /** Progress of loading: bytes in place. */
-  loadedBytes: number;
-  /** Bytes to bring. */
-  totalBytes: number;
-}
 
 /** Generations in one engine, running and waiting: below what the engine's own queue takes. */
 const GENERATIONS_MAX = 1024;
-
-/** A model under its public name. */
-export interface NamedModel {
-  /** What clients call it. */
-  name: string;
-  /** The model. */
-  model: ServedModel;
-}
 
 /** The state of one server. */
 export class Service {

@@ -4,7 +4,7 @@ import type { GenerateOptions, TemplateValue } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import type { Fields } from "../fields.ts";
 import type { Conversation } from "../prompt.ts";
-import type { ServedModel } from "../service.ts";
+import type { ServedModel } from "../served_model.ts";
 import { readStopStrings } from "../stop_strings.ts";
 import { readCacheControl } from "./cache_control.ts";
 import { readConversation } from "./conversation.ts";

@@ -5,7 +5,7 @@ import { Fields } from "../fields.ts";
 import { exceeds } from "../openai/messages.ts";
 import { encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
-import type { ServedModel } from "../service.ts";
+import type { ServedModel } from "../served_model.ts";
 import { loadedAnswer, roomFor } from "./chat.ts";
 import { refuseImages } from "./conversation.ts";
 import { ollamaModelOf, readKeepAlive, readThink, readWanted } from "./options.ts";

@@ -5,7 +5,8 @@ import type { ChatMessage, ModelInfo, ToolDefinition } from "../../types.ts";
 import { jsonResponse } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
-import type { NamedModel, ServedModel, Service } from "../service.ts";
+import type { Service } from "../service.ts";
+import type { NamedModel, ServedModel } from "../served_model.ts";
 import { VERSION } from "../version.ts";
 import { ollamaModelOf } from "./options.ts";
 

@@ -3,7 +3,8 @@ import { type Effort, effortValues } from "../../api/reasoning.ts";
 import type { GenerateOptions, TemplateValue } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import type { Fields } from "../fields.ts";
-import type { NamedModel, ServedModel, Service } from "../service.ts";
+import type { Service } from "../service.ts";
+import type { NamedModel, ServedModel } from "../served_model.ts";
 import { readStopStrings } from "../stop_strings.ts";
 
 const TOP_MAX = 20;

@@ -6,7 +6,7 @@ import { Fields } from "../fields.ts";
 import { checkConversationBytes, encodeConversation } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
 import { atSchemaField } from "../schema_field.ts";
-import type { ServedModel } from "../service.ts";
+import type { ServedModel } from "../served_model.ts";
 import { chatShape } from "./chat_shape.ts";
 import { readMessages } from "./messages.ts";
 import { checkRoom, jobPrompts, respond } from "./respond.ts";

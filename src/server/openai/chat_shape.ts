@@ -1,6 +1,6 @@
 /** How chat completions write an answer: text, reasoning and calls, whole or piece by piece. */
 import type { AnswerPart, GenerationPart, GenerationResult, PartLogprob, ToolCall } from "../../types.ts";
-import type { NamedModel } from "../service.ts";
+import type { NamedModel } from "../served_model.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { finishReasonOf, type Shape } from "./respond.ts";
 

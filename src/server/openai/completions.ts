@@ -3,7 +3,7 @@ import type { GenerationResult } from "../../types.ts";
 import { invalid, tooLarge, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
-import type { NamedModel, ServedModel } from "../service.ts";
+import type { NamedModel, ServedModel } from "../served_model.ts";
 import { TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";

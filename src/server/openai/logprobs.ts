@@ -1,6 +1,6 @@
 /** Log-probabilities in the two shapes of OpenAI's API. */
 import type { PartLogprob, TokenLogprob } from "../../types.ts";
-import type { ServedModel } from "../service.ts";
+import type { ServedModel } from "../served_model.ts";
 
 /** JSON has no infinity: what is less likely than this is told as this. */
 const LOGPROB_MIN = -9999;

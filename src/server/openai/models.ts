@@ -1,7 +1,8 @@
 /** GET /v1/models and /v1/models/{id}, in the words of OpenAI's and Anthropic's APIs at once. */
 import { invalid, jsonResponse } from "../errors.ts";
 import type { RouteContext } from "../route.ts";
-import type { NamedModel, Service } from "../service.ts";
+import type { Service } from "../service.ts";
+import type { NamedModel } from "../served_model.ts";
 
 function entryOf({ name, model }: NamedModel, service: Service): Record<string, unknown> {
   const { contextSize, architecture, nParameters } = model.info;

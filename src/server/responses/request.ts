@@ -5,7 +5,7 @@ import { invalid, unsupported } from "../errors.ts";
 import type { Fields } from "../fields.ts";
 import { readSalt, readWanted } from "../openai/sampling.ts";
 import type { Conversation } from "../prompt.ts";
-import type { NamedModel } from "../service.ts";
+import type { NamedModel } from "../served_model.ts";
 import { readInput } from "./input.ts";
 import { readTools } from "./tools.ts";
 
