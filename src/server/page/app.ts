@@ -189,10 +189,10 @@ byId("new").addEventListener("click", () => {
   input.focus();
 });
 byId("open").addEventListener("click", openSettings);
-dialog.addEventListener("close", () => {
-  if (dialog.returnValue !== "save") return;
+// Not when the dialog has closed, which is told later: what is sent next is sent as these settings say.
+dialog.addEventListener("submit", (event) => {
+  if (event.submitter.value !== "save") return;
   for (const name of Object.keys(DEFAULTS)) settings[name] = byId(name).value;
-  dialog.returnValue = "";
   applyTheme();
   keep();
   void connect();
