@@ -1,7 +1,7 @@
 /** Runs the TypeScript suite under one runtime and tells the result. */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { readReport } from "./junit.mjs";
@@ -11,6 +11,8 @@ const TEST_TIMEOUT_MS = 120_000;
 const SLOW_TEST_S = 5;
 const SIGNALS = ["SIGINT", "SIGTERM"];
 const SUITE_TIMEOUT_MS = 900_000;
+/** Processes that share the files: the library counts what is open by process, so they don't see each other. */
+const PROCESSES = 2;
 
 /** Every test file. */
 export function testFiles() {
@@ -35,6 +37,14 @@ const COMMANDS = {
 /** The runtimes, in the order in which they are run. */
 export const RUNTIMES = Object.keys(COMMANDS);
 
+/** What ends each process that runs now. */
+const running = new Set();
+
+function interrupted() {
+  for (const kill of running) kill();
+  process.exit(130);
+}
+
 function run(command, args) {
   const env = { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", CI: "1" };
   env.PATH = `${inRoot("node_modules", ".bin")}${delimiter}${env.PATH}`;
@@ -44,11 +54,7 @@ function run(command, args) {
     let output = "";
     let timedOut = false;
     const killGroup = () => process.kill(-child.pid, "SIGKILL"); // also what the tests have started
-    const interrupted = () => {
-      killGroup();
-      process.exit(130);
-    };
-    for (const name of SIGNALS) process.once(name, interrupted);
+    running.add(killGroup);
     const take = (chunk) => output = (output + chunk).slice(-64 * 1024);
     child.stdout.setEncoding("utf8").on("data", take);
     child.stderr.setEncoding("utf8").on("data", take);
@@ -59,7 +65,7 @@ function run(command, args) {
     child.on("error", (error) => resolve({ how: `could not be started (${error.message})`, output }));
     child.on("close", (code, signal) => {
       clearTimeout(timer);
-      for (const name of SIGNALS) process.removeListener(name, interrupted);
+      running.delete(killGroup);
       const ended = signal === null ? `ended with status ${code}` : `was ended by ${signal}`;
       resolve({ code, how: timedOut ? `took more than ${SUITE_TIMEOUT_MS / 1000} s` : ended, output });
     });
@@ -90,17 +96,16 @@ function tell(runtime, cases, seconds) {
   return count("failed") === 0;
 }
 
-/**
- * Runs the files under a runtime and prints its closing line. A run that leaves no report, has no test in it, or
- * fails without a failed test is one failure more.
- */
-export async function runSuite(runtime, files) {
+/** The files in two shares, each for a process of its own, where there are cores for them. */
+function shares(files) {
+  const n = Math.min(PROCESSES, availableParallelism(), files.length);
+  return Array.from({ length: n }, (_, k) => files.filter((_, i) => i % n === k));
+}
+
+/** The results of one process. */
+async function runShare(runtime, files) {
   const folder = mkdtempSync(join(tmpdir(), "realizar-report-"));
   const report = join(folder, "report.xml");
-  const started = performance.now();
-  const beat = setInterval(() => {
-    console.error(`${runtime}: running, ${Math.round((performance.now() - started) / 1000)} s`);
-  }, 30_000);
   try {
     const { code, how, output } = await run(...COMMANDS[runtime](report, files));
     const cases = readReport(report) ?? [];
@@ -109,10 +114,28 @@ export async function runSuite(runtime, files) {
       const message = `${runtime} ${how} and left ${cases.length} results. Its last output:\n${output.slice(-6000)}`;
       cases.push({ name: `${runtime} itself`, state: "failed", message, seconds: 0 });
     }
+    return cases;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Runs the files under a runtime and prints its closing line. A run that leaves no report, has no test in it, or
+ * fails without a failed test is one failure more.
+ */
+export async function runSuite(runtime, files) {
+  for (const name of SIGNALS) process.once(name, interrupted);
+  const started = performance.now();
+  const beat = setInterval(() => {
+    console.error(`${runtime}: running, ${Math.round((performance.now() - started) / 1000)} s`);
+  }, 30_000);
+  try {
+    const cases = (await Promise.all(shares(files).map((share) => runShare(runtime, share)))).flat();
     const ok = tell(runtime, cases, Math.round((performance.now() - started) / 1000));
     return { ok, cases };
   } finally {
     clearInterval(beat);
-    rmSync(folder, { recursive: true, force: true });
+    for (const name of SIGNALS) process.removeListener(name, interrupted);
   }
 }
