@@ -1,8 +1,9 @@
 /** How many prompt tokens a step may take, so that it lasts about as long as is fair. */
 
-const ALONE_MS = 50;
-const SHARED_MS = 25;
-const SMALLEST = 32;
+/** How long a step should last, and its fewest prompt tokens: products of few rows waste the reading of weights. */
+const ALONE = { ms: 50, tokens: 32 };
+/** The same while others decode, who wait for each step. */
+const SHARED = { ms: 20, tokens: 16 };
 
 /**
  * Shares a step's prompt tokens among prompts, given the tokens each has left, oldest first. The oldest gets half, so
@@ -31,20 +32,20 @@ export class ChunkSize {
   /** `max`: the plan's tokens a step. The first chunks are small until a speed is known. */
   constructor(max: number) {
     this.#max = max;
-    this.#tokensPerMs = Math.min(max, 2 * SMALLEST) / ALONE_MS;
+    this.#tokensPerMs = Math.min(max, 2 * ALONE.tokens) / ALONE.ms;
   }
 
   /** A step of `nTokens` rows ran for `us` microseconds. */
   observe(nTokens: number, us: number): void {
-    if (nTokens < SMALLEST / 2 || us <= 0) return;
+    if (nTokens < SHARED.tokens / 2 || us <= 0) return;
     const measured = nTokens / (us / 1000);
     this.#tokensPerMs += (measured - this.#tokensPerMs) / 2;
   }
 
   /** Prompt tokens for the next step; `shared` when others decode in it. */
   next(shared: boolean): number {
-    const wanted = this.#tokensPerMs * (shared ? SHARED_MS : ALONE_MS);
-    const rounded = Math.round(wanted / SMALLEST) * SMALLEST;
-    return Math.min(this.#max, Math.max(SMALLEST, rounded));
+    const { ms, tokens } = shared ? SHARED : ALONE;
+    const rounded = Math.round(this.#tokensPerMs * ms / tokens) * tokens;
+    return Math.min(this.#max, Math.max(tokens, rounded));
   }
 }
