@@ -4,8 +4,7 @@ import type { OpenedModel } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
 import { engineFacts } from "../engine/native_model.ts";
 import type { WireGrammar } from "../grammar/wire.ts";
-import { readPlan } from "../plan/plan.ts";
-import { expertsPerToken, type NamedValue, nameValues } from "../plan/value_names.ts";
+import { type NamedValues, readNamedValues } from "../plan/value_names.ts";
 import { openLibrary } from "../platform/library.ts";
 import { spawnWorker } from "../platform/spawn.ts";
 import { TextClient } from "../text/client.ts";
@@ -51,6 +50,8 @@ export class Model implements AsyncDisposable {
   readonly #tokenizer: Tokenizer;
   readonly #sessions = new Set<OpenSession>();
   #marks: AnswerMarks | undefined;
+  /** Read from the plan when they are first asked for. */
+  #namedValues: NamedValues | undefined;
   #closed = false;
 
   private constructor(engine: EngineClient, text: TextClient, opened: OpenedModel, tables: VocabTables) {
@@ -180,9 +181,8 @@ export class Model implements AsyncDisposable {
     const maxTokens = Math.min(checkNumber("maxBatch", options.maxBatch) ?? SESSION_BATCH, contextSize);
     const library = openLibrary(this.#opened.libraryPath);
     const { pageTokens } = engineFacts(library, this.#opened.handles.engine);
-    const { named, expertsPerToken } = this.#values();
     const watched = (options.watch ?? []).map((name) => {
-      const value = named.find((one) => one.name === name);
+      const value = this.#values.named.find((one) => one.name === name);
       if (value === undefined) throw new RealizarError("ARG", `watch: the model has no value ${JSON.stringify(name)}`);
       return value;
     });
@@ -200,7 +200,7 @@ export class Model implements AsyncDisposable {
       },
       cache: { kvDtype: info.kvDtype, maxSequences: 1, contextSize, pageTokens },
       watched,
-      expertsPerToken,
+      expertsPerToken: watched.length === 0 ? 0 : this.#values.expertsPerToken,
     });
     this.#sessions.add(session);
     return session;
@@ -208,7 +208,7 @@ export class Model implements AsyncDisposable {
 
   /** Names of all values of a forward pass, in the order in which they are made: `layers.3.ffn_down`. */
   valueNames(): string[] {
-    return this.#values().named.map(({ name }) => name);
+    return this.#values.named.map(({ name }) => name);
   }
 
   /**
@@ -234,9 +234,8 @@ export class Model implements AsyncDisposable {
   }
 
   /** The values of the plan with their names. */
-  #values(): { named: NamedValue[]; expertsPerToken: number } {
-    const plan = readPlan(this.#opened.plan.bytes);
-    return { named: nameValues(plan, this.#opened.plan.weightNames), expertsPerToken: expertsPerToken(plan) };
+  get #values(): NamedValues {
+    return this.#namedValues ??= readNamedValues(this.#opened.plan.bytes, this.#opened.plan.weightNames);
   }
 
   #checkOpen(): void {

@@ -3,7 +3,7 @@
  * `layers.3.attention` what the op of that name gives; outside the layers the prefix is missing.
  */
 import { opNameOfCode } from "./op_table.ts";
-import { NO_LAYER, type PlanRecords } from "./plan.ts";
+import { NO_LAYER, type PlanRecords, readPlan } from "./plan.ts";
 
 /** A value that can be looked at. */
 export interface NamedValue {
@@ -30,7 +30,7 @@ function stemOf(tensor: string): string {
 }
 
 /** Every value in the order in which it is made. A name that comes again in its layer gets `.1`, `.2` ... */
-export function nameValues(plan: PlanRecords, weightNames: readonly string[]): NamedValue[] {
+function nameValues(plan: PlanRecords, weightNames: readonly string[]): NamedValue[] {
   const times = new Map<string, number>();
   return plan.ops.flatMap((op, index) => {
     const opName = opNameOfCode(op.code)!;
@@ -47,6 +47,19 @@ export function nameValues(plan: PlanRecords, weightNames: readonly string[]): N
 }
 
 /** Experts of a token in a plan that routes; 0 in others. */
-export function expertsPerToken(plan: PlanRecords): number {
+function expertsPerToken(plan: PlanRecords): number {
   return Math.max(0, ...plan.ops.filter(({ code }) => opNameOfCode(code) === "moeRoute").map(({ n }) => n[0]!));
+}
+
+/** What can be looked at in a plan. */
+export interface NamedValues {
+  readonly named: readonly NamedValue[];
+  /** Experts of a token in a plan that routes; 0 in others. */
+  readonly expertsPerToken: number;
+}
+
+/** The values of a plan's bytes. */
+export function readNamedValues(bytes: Uint8Array, weightNames: readonly string[]): NamedValues {
+  const plan = readPlan(bytes);
+  return { named: nameValues(plan, weightNames), expertsPerToken: expertsPerToken(plan) };
 }

@@ -1,6 +1,7 @@
 /** POST /v1/chat/completions. */
 import { type Effort, EFFORTS, effortValues } from "../../api/reasoning.ts";
 import type { GenerateOptions, TemplateValue } from "../../types.ts";
+import { readAnswerFormat } from "../answer_format.ts";
 import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import { checkConversationBytes, encodeConversation } from "../prompt.ts";
@@ -43,22 +44,14 @@ function readLogprobs(fields: Fields): number | undefined {
   return asked ? top ?? 0 : undefined;
 }
 
-/** `response_format` as a schema of the answer; undefined = any text. */
-function readFormat(format: Fields | undefined): unknown {
-  if (format === undefined) return undefined;
-  const expected = `"text", "json_object" or "json_schema"`;
-  const type = format.required("type", format.string("type"), expected);
-  let schema: unknown;
-  if (type === "json_object") schema = { type: "object" };
-  else if (type === "json_schema") {
-    const inner = format.required("json_schema", format.object("json_schema"), "an object");
-    readName(inner);
-    inner.string("description");
-    inner.boolean("strict"); // the answer follows the schema either way
-    schema = readSchema(inner, "schema") ?? { type: "object" };
-    inner.refuseRest();
-  } else if (type !== "text") format.wrong("type", type, expected);
-  format.refuseRest(["json_schema", "schema"]);
+/** The schema of `response_format: json_schema`. */
+function readJsonSchema(format: Fields): unknown {
+  const inner = format.required("json_schema", format.object("json_schema"), "an object");
+  readName(inner);
+  inner.string("description");
+  inner.boolean("strict"); // the answer follows the schema either way
+  const schema = readSchema(inner, "schema") ?? { type: "object" };
+  inner.refuseRest();
   return schema;
 }
 
@@ -109,7 +102,7 @@ async function readRequest(fields: Fields, model: ServedModel): Promise<WantedCh
   const wanted = readWanted(fields, model.info.vocabSize, ["max_completion_tokens", "max_tokens"]);
   const logprobs = readLogprobs(fields);
   const tools = readTools(fields);
-  const schema = readFormat(fields.object("response_format"));
+  const schema = readAnswerFormat(fields.object("response_format"), readJsonSchema, ["json_schema", "schema"]);
   const templateValues = readTemplateValues(fields);
   readNeutral(fields);
   const cacheSalt = readSalt(fields, ["prompt_cache_key", "cache_salt"]);

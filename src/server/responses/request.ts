@@ -1,4 +1,5 @@
 /** The body of a request of the Responses API: each field is honoured, or refused by name. */
+import { readAnswerFormat } from "../answer_format.ts";
 import { type Effort, EFFORTS, effortValues } from "../../api/reasoning.ts";
 import type { GenerateOptions } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
@@ -35,28 +36,19 @@ export interface WantedResponse {
   echo: Readonly<Record<string, unknown>>;
 }
 
-/** `text.format` as a schema of the answer; undefined = any text. */
-function readFormat(format: Fields | undefined): unknown {
-  if (format === undefined) return undefined;
-  const expected = `"text", "json_object" or "json_schema"`;
-  const type = format.required("type", format.string("type"), expected);
-  let schema: unknown;
-  if (type === "json_object") schema = { type: "object" };
-  else if (type === "json_schema") {
-    format.required("name", format.string("name"), "the format's name");
-    format.string("description");
-    format.boolean("strict"); // the answer follows the schema either way
-    const given = format.required("schema", format.object("schema"), "a JSON schema");
-    schema = Object.fromEntries(given.entries());
-  } else if (type !== "text") format.wrong("type", type, expected);
-  format.refuseRest();
-  return schema;
+/** The schema of `text.format: json_schema`. */
+function readJsonSchema(format: Fields): unknown {
+  format.required("name", format.string("name"), "the format's name");
+  format.string("description");
+  format.boolean("strict"); // the answer follows the schema either way
+  const given = format.required("schema", format.object("schema"), "a JSON schema");
+  return Object.fromEntries(given.entries());
 }
 
 /** `text`: its format, and a verbosity that templates can't be told. */
 function readTextConfig(fields: Fields): { schema: unknown; echo: unknown } {
   const text = fields.object("text");
-  const schema = readFormat(text?.object("format"));
+  const schema = readAnswerFormat(text?.object("format"), readJsonSchema);
   text?.neutral("verbosity", (value) => value === "medium", `"medium"`);
   text?.refuseRest();
   const given = text?.any("format") ?? { type: "text" };
