@@ -54,8 +54,9 @@ pub fn build(b: *std.Build) void {
     b.step("release", "only lib/librealizar").dependOn(&b.addInstallArtifact(release, .{}).step);
 
     const layout = b.step("layout", "bin/abi_layout: prints the struct layout of realizar.h, for the ABI test");
+    const replay = b.step("replay", "bin/replay: recorded calls on two executors of a library, for tests and embedders");
     const unit = b.step("test", "native unit tests, under UBSan");
-    addNativeTests(b, target, tsan, layout, unit);
+    addNativeTests(b, target, tsan, &.{ .{ "abi_layout", layout }, .{ "replay", replay } }, unit);
 
     const targets = b.step("targets", "compile the library for every published target");
     for (published_targets) |triple| {
@@ -100,20 +101,22 @@ fn engine(
     return m;
 }
 
-/// How to compile cuda/*.cu.
-const Cuda = struct { nvcc: []const u8, archs: []const u8 };
+/// How to compile cuda/*.cu. Without nvcc there is the host half alone, for its unit tests.
+const Cuda = struct { nvcc: []const u8 = "", code: []const u8 = "stub" };
+const all_code = "sm_80,sm_86,sm_89,sm_90a,sm_100,sm_120,ptx";
 
-/// -Dcuda=sm_90a embeds code for one GPU architecture, -Dcuda=all for every one that is supported, and PTX.
+/// -Dcuda=sm_90a embeds code for one GPU architecture, -Dcuda=sm_90a,ptx also what a driver can compile for any.
 fn findCuda(b: *std.Build) ?Cuda {
-    const help = "GPU code to embed: none (default), all, or an architecture: sm_90a";
-    const archs = b.option([]const u8, "cuda", help) orelse "none";
+    const help = "GPU code to embed: none (default), all, or a list: sm_90a,ptx";
+    const option = b.option([]const u8, "cuda", help) orelse "none";
+    const code = if (std.mem.eql(u8, option, "all")) all_code else option;
     const asked = b.option([]const u8, "nvcc", "path of nvcc (default: CUDA_HOME, `npm run setup:cuda`, PATH)");
-    if (std.mem.eql(u8, archs, "none")) return null;
+    if (std.mem.eql(u8, code, "none")) return null;
     const nvcc = asked orelse foundNvcc(b) orelse {
         b.default_step.dependOn(&b.addFail("-Dcuda: no nvcc: `npm run setup:cuda` brings one, or -Dnvcc=PATH").step);
         return null;
     };
-    return .{ .nvcc = nvcc, .archs = archs };
+    return .{ .nvcc = nvcc, .code = code };
 }
 
 fn foundNvcc(b: *std.Build) ?[]const u8 {
@@ -123,28 +126,49 @@ fn foundNvcc(b: *std.Build) ?[]const u8 {
     return b.findProgram(.{ .names = &.{"nvcc"} });
 }
 
-/// Host code, and a compressed fatbin of each kernel family, which cuda/modules.c embeds.
+/// Host code, and of each kernel family two compressed fatbins, which cuda/modules.c embeds: machine code, and PTX that
+/// the driver compiles. One that was not asked for is an empty file.
 fn addCuda(b: *std.Build, m: *std.Build.Module, cuda: Cuda, testing: bool) void {
     m.addCMacro("RZ_CUDA", "1");
+    m.addCMacro("RZ_CUDA_CODE", b.fmt("\"{s}\"", .{cuda.code}));
     m.addIncludePath(b.path("cuda"));
     for (cFiles(b, "cuda")) |file| m.addCSourceFile(.{ .file = b.path(file), .flags = commonFlags(b, testing) });
-    for (filesOf(b, "cuda", ".cu")) |file| {
-        const name = std.fs.path.stem(file);
-        const run = b.addSystemCommand(&.{ cuda.nvcc, "-fatbin", "-O3", "-std=c++17", "--compress-mode=size" });
-        if (std.mem.eql(u8, cuda.archs, "all")) {
-            inline for (.{ "80", "86", "89", "90a", "100", "120" }) |sm| {
-                run.addArg("-gencode=arch=compute_" ++ sm ++ ",code=sm_" ++ sm);
-            }
-            run.addArg("-gencode=arch=compute_80,code=compute_80");
+    var native: std.ArrayList([]const u8) = .empty;
+    var ptx: std.ArrayList([]const u8) = .empty;
+    var names = std.mem.tokenizeScalar(u8, if (cuda.nvcc.len == 0) "" else cuda.code, ',');
+    while (names.next()) |name| {
+        const sm = std.mem.trimStart(u8, name, "sm_");
+        if (std.mem.eql(u8, name, "ptx")) {
+            ptx.append(b.allocator, "-gencode=arch=compute_80,code=compute_80") catch @panic("OOM");
         } else {
-            run.addArg(b.fmt("-gencode=arch=compute_{0s},code=sm_{0s}", .{std.mem.trimStart(u8, cuda.archs, "sm_")}));
+            const arg = b.fmt("-gencode=arch=compute_{0s},code=sm_{0s}", .{sm});
+            native.append(b.allocator, arg) catch @panic("OOM");
         }
-        run.addArg("-o");
-        m.addEmbedPath(run.addOutputFileArg(b.fmt("{s}.fatbin", .{name})).dirname());
-        run.addArgs(&.{ "-MD", "-MF" });
-        _ = run.addDepFileOutputArg(b.fmt("{s}.d", .{name}));
-        run.addFileArg(b.path(file));
     }
+    for (filesOf(b, "cuda", ".cu")) |file| {
+        addFatbin(b, m, cuda.nvcc, file, "native", native.items);
+        addFatbin(b, m, cuda.nvcc, file, "ptx", ptx.items);
+    }
+}
+
+fn addFatbin(
+    b: *std.Build,
+    m: *std.Build.Module,
+    nvcc: []const u8,
+    file: []const u8,
+    kind: []const u8,
+    code: []const []const u8,
+) void {
+    const name = b.fmt("{s}.{s}.fatbin", .{ std.fs.path.stem(file), kind });
+    const none: ?[]const u8 = if (nvcc.len == 0) "stub" else if (code.len == 0) "" else null;
+    if (none) |content| return m.addEmbedPath(b.addWriteFiles().add(name, content).dirname());
+    const run = b.addSystemCommand(&.{ nvcc, "-fatbin", "-O3", "-std=c++17", "--compress-mode=size" });
+    run.addArgs(code);
+    run.addArg("-o");
+    m.addEmbedPath(run.addOutputFileArg(name).dirname());
+    run.addArgs(&.{ "-MD", "-MF" });
+    _ = run.addDepFileOutputArg(b.fmt("{s}.d", .{name}));
+    run.addFileArg(b.path(file));
 }
 
 fn cModule(
@@ -165,29 +189,32 @@ fn cModule(
     return m;
 }
 
-/// Every .c file of tests/native becomes a program linked with the engine's objects; abi_layout.c is installed for
-/// the TypeScript suite, the others are run.
+/// Every .c file of tests/native becomes a program linked with the engine's objects and run; but those of `tools`
+/// are installed for the TypeScript suite, without the engine.
 fn addNativeTests(
     b: *std.Build,
     target: std.Build.ResolvedTarget,
     tsan: bool,
-    layout: *std.Build.Step,
+    tools: []const struct { []const u8, *std.Build.Step },
     unit: *std.Build.Step,
 ) void {
     const objects = b.addLibrary(.{
         .name = "realizar_unit",
         .linkage = .static,
-        .root_module = engine(b, target, .debug, true, tsan, null),
+        .root_module = engine(b, target, .debug, true, tsan, .{}),
     });
     for (cFiles(b, "tests/native")) |file| {
         const name = std.fs.path.stem(file);
-        const is_layout = std.mem.eql(u8, name, "abi_layout");
+        const tool = for (tools) |t| {
+            if (std.mem.eql(u8, name, t[0])) break t[1];
+        } else null;
         const m = cModule(b, target, .debug, tsan);
         m.addCSourceFile(.{ .file = b.path(file), .flags = commonFlags(b, true) });
-        if (!is_layout) m.linkLibrary(objects);
+        m.addIncludePath(b.path("cuda"));
+        if (tool == null) m.linkLibrary(objects);
         const program = b.addExecutable(.{ .name = name, .root_module = m });
-        if (is_layout) {
-            layout.dependOn(&b.addInstallArtifact(program, .{}).step);
+        if (tool) |t| {
+            t.dependOn(&b.addInstallArtifact(program, .{}).step);
         } else {
             const run = b.addRunArtifact(program);
             run.has_side_effects = true; // run it each time: threads and clocks are inputs too

@@ -112,10 +112,10 @@ typedef struct rz_backend {
     /* Rows that must be stored together, a divisor of 64: weight_store gets a multiple, or an expert's last rows. */
     uint32_t (*weight_row_unit)(void *engine, const rz_weight *spec);
     /* Converts n_rows rows in file format (src) into the layout at t->data. Rows run over all experts, a call stays
-     * within one. May be called from several threads on different rows. */
-    void (*weight_store)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
+     * within one. May be called from several threads on different rows. Host executors cannot fail. */
+    int32_t (*weight_store)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
     /* Dequantizes rows from the layout. */
-    void (*weight_read)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
+    int32_t (*weight_read)(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
 
     /* Bytes of one page of a group; UNSUPPORTED for a KV dtype this executor does not know. */
     int32_t (*page_bytes)(void *engine, const rz_cache_group *group, uint64_t *bytes);

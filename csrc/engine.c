@@ -38,9 +38,9 @@ static rz_status check_options(const rz_engine_options *o) {
     if (o->backend == RZ_BACKEND_CUDA && o->n_devices != 1) {
         return rz_fail(RZ_E_UNSUPPORTED, "rz_engine_open: %u devices, expected 1", o->n_devices);
     }
-    if (o->n_threads > 256 || o->isa_max > RZ_ISA_I8MM || o->reserved != 0) {
+    if (o->n_threads > 256 || o->isa_max > RZ_ISA_PTX || o->reserved != 0) {
         return rz_fail(RZ_E_ARG, "rz_engine_open: n_threads %u (0-256), isa_max %u (0-%u), reserved %u (0)",
-                       o->n_threads, o->isa_max, RZ_ISA_I8MM, o->reserved);
+                       o->n_threads, o->isa_max, RZ_ISA_PTX, o->reserved);
     }
     return RZ_OK;
 }

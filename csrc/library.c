@@ -114,6 +114,9 @@ static void add_cuda(text *t) {
     const char *why = "not in this build";
 #endif
     add(t, "{\"name\":\"cuda\",\"usable\":%s", why == NULL ? "true" : "false");
+#if defined(RZ_CUDA)
+    add(t, ",\"code\":\"%s\"", RZ_CUDA_CODE);
+#endif
     if (name[0] != 0) add(t, ",\"device\":\"%s\"", name);
     if (why != NULL) add(t, ",\"why\":\"%s\"", why);
     add(t, "}");

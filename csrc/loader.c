@@ -45,8 +45,7 @@ static bool take_chunk(rz_weights *w, chunk *out) {
     return false;
 }
 
-/* With the lock held: remembers the first failure, whose message is this thread's. */
-static void fail(rz_weights *w, rz_status status) {
+void rz_loader_fail(rz_weights *w, rz_status status) {
     if (w->progress.state != 0) return;
     w->progress.state = 2;
     w->progress.status = status;
@@ -78,7 +77,7 @@ void rz_loader_settle(rz_weights *w) {
 static void finish(rz_weights *w) {
     for (uint32_t i = 0; i < w->n_sources && !w->stopping; i++) {
         const rz_status status = check_unchanged(&w->sources[i]);
-        if (status != RZ_OK) fail(w, status);
+        if (status != RZ_OK) rz_loader_fail(w, status);
     }
     close_sources(w);
     rz_loader_settle(w);
@@ -95,13 +94,13 @@ static void load(void *arg) {
         const uint64_t row_bytes = rz_weight_row_bytes(&c.tensor->spec);
         const uint64_t bytes = row_bytes * c.n_rows;
         const rz_source *source = &w->sources[c.tensor->spec.file];
-        const rz_status status = (rz_status)rz_file_read(source->file, source->path,
-                                                         c.tensor->spec.offset + c.row * row_bytes, staging, bytes);
+        int32_t status = rz_file_read(source->file, source->path, c.tensor->spec.offset + c.row * row_bytes, staging,
+                                      bytes);
         if (status == RZ_OK) {
-            w->engine->backend->weight_store(w->engine->state, c.tensor, c.row, c.n_rows, staging);
+            status = w->engine->backend->weight_store(w->engine->state, c.tensor, c.row, c.n_rows, staging);
         }
         rz_mutex_lock(&w->lock);
-        if (status != RZ_OK) fail(w, status);
+        if (status != RZ_OK) rz_loader_fail(w, (rz_status)status);
         else w->file_left -= bytes, w->progress.done_bytes += bytes;
     }
     if (--w->n_active == 0) finish(w);

@@ -64,7 +64,8 @@ typedef enum rz_status {
 
 typedef enum rz_backend_id { RZ_BACKEND_REF = 0, RZ_BACKEND_CPU = 1, RZ_BACKEND_CUDA = 2 } rz_backend_id;
 
-/* Instruction sets of the CPU executor, weakest first within an architecture. AUTO takes the best that runs here. */
+/* Instruction sets of the CPU executor, weakest first within an architecture, and what the CUDA executor runs. AUTO
+ * takes the best that runs here. */
 typedef enum rz_isa {
     RZ_ISA_AUTO = 0,
     RZ_ISA_BASE = 1, /* SSE2 or NEON */
@@ -72,6 +73,7 @@ typedef enum rz_isa {
     RZ_ISA_AVX512 = 3, /* F, BW, VL, DQ, VNNI */
     RZ_ISA_DOTPROD = 4,
     RZ_ISA_I8MM = 5,
+    RZ_ISA_PTX = 6, /* CUDA: no machine code, but the code for any GPU, which the driver compiles (slow to open) */
 } rz_isa;
 
 /* ---- library ------------------------------------------------------------------------------------------------- */
@@ -108,7 +110,7 @@ typedef struct rz_engine_options {
     uint32_t n_devices; /* 1 (more is -UNSUPPORTED so far); ignored by ref and cpu */
     uint32_t device[8]; /* CUDA ordinals */
     uint32_t n_threads; /* CPU: threads of the pool this engine uses, 1-256; 0 = cores this process may use */
-    uint32_t isa_max;   /* rz_isa: CPU kernels no better than this */
+    uint32_t isa_max;   /* rz_isa: CPU kernels no better than this; PTX asks for that of CUDA */
     uint32_t reserved;
     uint64_t memory_max; /* bytes this engine may allocate; 0 = no limit */
 } rz_engine_options;
@@ -462,7 +464,8 @@ RZ_API int32_t rz_step_cancel(uint32_t engine, uint32_t ticket);
 /* ---- test library only (librealizar_test) ---------------------------------------------------------------------- */
 #ifdef RZ_TEST
 /* kind: 0 host allocation, 1 file read. The n-th such call from now (1 = the next) fails, once; 0 disarms. Returns how
- * many such calls were seen since the last arming. */
+ * many such calls were seen since the last arming. Kinds 2 and 3 lose a CUDA engine: the n-th time that something is
+ * asked of a GPU, a kernel that traps (2), or that writes where no memory is (3), runs first. */
 RZ_API int32_t rz_test_fail_after(uint32_t kind, uint32_t n);
 /* The next step runs at least this long (still hearing cancel). */
 RZ_API int32_t rz_test_hold(uint32_t ms);

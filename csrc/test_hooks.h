@@ -6,6 +6,8 @@
 
 #define RZ_TEST_ALLOCATION 0u
 #define RZ_TEST_READ 1u
+#define RZ_TEST_TRAP 2u  /* CUDA: the n-th entry runs a kernel that traps first */
+#define RZ_TEST_STRAY 3u /* or one that writes where no memory is: real errors, after which a context is lost */
 
 #if defined(RZ_TEST)
 /* Counts a call of this kind; true when it is the one that rz_test_fail_after chose. */
@@ -18,6 +20,11 @@ uint32_t rz_test_hold_take(void);
 struct rz_backend;
 void rz_test_backend_set(const struct rz_backend *backend);
 const struct rz_backend *rz_test_backend(void);
+
+/* For native tests: this table is the machine's CUDA driver, looked at anew (NULL = the real one). */
+struct rz_cu;
+void rz_test_driver_set(const struct rz_cu *driver);
+const struct rz_cu *rz_test_driver(void);
 #else
 static inline bool rz_test_fails(uint32_t kind) {
     (void)kind;

@@ -264,15 +264,17 @@ static rz_status mark_piece(rz_weights *w, uint32_t weight_id, uint64_t row, uin
     return RZ_OK;
 }
 
-static void store_piece(rz_weights *w, const rz_tensor *t, uint64_t row, uint64_t n_rows, const uint8_t *bytes) {
+static rz_status store_piece(rz_weights *w, const rz_tensor *t, uint64_t row, uint64_t n_rows, const uint8_t *bytes) {
     const uint64_t row_bytes = rz_weight_row_bytes(&t->spec);
-    while (n_rows > 0) {
+    int32_t status = RZ_OK;
+    while (n_rows > 0 && status == RZ_OK) {
         const uint64_t left = t->spec.rows - row % t->spec.rows, n = n_rows < left ? n_rows : left;
-        w->engine->backend->weight_store(w->engine->state, t, (uint32_t)row, (uint32_t)n, bytes);
+        status = w->engine->backend->weight_store(w->engine->state, t, (uint32_t)row, (uint32_t)n, bytes);
         bytes += n * row_bytes;
         row += n;
         n_rows -= n;
     }
+    return (rz_status)status;
 }
 
 static rz_status weights_write(rz_weights *w, uint32_t weight_id, double offset, const uint8_t *bytes, uint32_t n) {
@@ -284,14 +286,18 @@ static rz_status weights_write(rz_weights *w, uint32_t weight_id, double offset,
     status = mark_piece(w, weight_id, row, n_rows);
     rz_mutex_unlock(&w->lock);
     if (status != RZ_OK) return status;
-    store_piece(w, &w->tensors[weight_id - 1], row, n_rows, bytes);
+    status = store_piece(w, &w->tensors[weight_id - 1], row, n_rows, bytes);
     rz_mutex_lock(&w->lock);
-    w->memory_left -= n;
-    w->progress.done_bytes += n;
-    rz_loader_settle(w);
+    if (status == RZ_OK) {
+        w->memory_left -= n;
+        w->progress.done_bytes += n;
+        rz_loader_settle(w);
+    } else {
+        rz_loader_fail(w, status);
+    }
     rz_cond_broadcast(&w->changed);
     rz_mutex_unlock(&w->lock);
-    return RZ_OK;
+    return status;
 }
 
 RZ_API int32_t rz_weights_write(uint32_t weights, uint32_t weight_id, double offset, const uint8_t *bytes, uint32_t n) {
@@ -354,8 +360,7 @@ static rz_status weights_read(rz_weights *w, uint32_t weight_id, uint32_t row, u
         return rz_fail(RZ_E_ARG, "rz_weights_read: weight %u: rows %u + %u of %llu, %llu floats, cap %u", weight_id,
                        row, n_rows, (unsigned long long)all_rows, (unsigned long long)n, cap);
     }
-    if (n > 0) w->engine->backend->weight_read(w->engine->state, t, row, n_rows, out);
-    return RZ_OK;
+    return n == 0 ? RZ_OK : (rz_status)w->engine->backend->weight_read(w->engine->state, t, row, n_rows, out);
 }
 
 RZ_API int32_t rz_weights_read(uint32_t weights, uint32_t weight_id, uint32_t row, uint32_t n_rows, float *out,

@@ -63,5 +63,7 @@ void rz_loader_stop(rz_weights *w);
 void rz_loader_join(rz_weights *w);
 /* With the lock held: state, when nothing is left to come. */
 void rz_loader_settle(rz_weights *w);
+/* With the lock held: remembers the first failure, whose message is this thread's. */
+void rz_loader_fail(rz_weights *w, rz_status status);
 
 #endif

@@ -7,7 +7,8 @@
 
 /* Errors after which a context is of no use any more. */
 static bool is_sticky(rz_cu_result r) {
-    return r == 214 || r == 219 || r == 220 || r == 700 || r == 702 || (r >= 714 && r <= 720) || r == 999 || r == 4;
+    return r == 4 || r == 214 || r == 219 || r == 220 || r == 226 || r == 700 || r == 702 || r == 709 || r == 710 ||
+           (r >= 714 && r <= 719) || r == 721 || r == 999;
 }
 
 rz_status rzc_check(rzc_engine *e, rz_cu_result result, const char *what) {
@@ -16,7 +17,7 @@ rz_status rzc_check(rzc_engine *e, rz_cu_result result, const char *what) {
     rz_cu_error_text(e->cu, result, text, sizeof text);
     if (result == 2) return rz_fail(RZ_E_OOM_DEVICE, "cuda:%d: %s: %s", e->device, what, text);
     if (!is_sticky(result)) return rz_fail(RZ_E_DEVICE, "cuda:%d: %s: %s", e->device, what, text);
-    rz_fail(RZ_E_DEVICE_LOST, "cuda:%d: %s: %s; the engine is lost, open a new one", e->device, what, text);
+    rz_fail(RZ_E_DEVICE_LOST, "cuda:%d: %s: %s; the engine is lost. Where no new one opens, only a new process can use the GPU", e->device, what, text);
     rz_mutex_lock(&e->lock);
     if (!atomic_load(&e->lost)) memcpy(e->message, rz_fail_message(), sizeof e->message);
     atomic_store(&e->lost, true);
@@ -29,7 +30,9 @@ rz_status rzc_enter(rzc_engine *e) {
         rz_fail_set(e->message);
         return RZ_E_DEVICE_LOST;
     }
-    return rzc_check(e, e->cu->context_push(e->context), "cuCtxPushCurrent");
+    const rz_status status = rzc_check(e, e->cu->context_push(e->context), "cuCtxPushCurrent");
+    if (status == RZ_OK) rzc_fault(e);
+    return status;
 }
 
 void rzc_leave(rzc_engine *e) {
@@ -174,7 +177,7 @@ static rz_status find_kernels(rzc_engine *e) {
     const int shared = e->shared_max - 1024; /* what it has beside */
     for (uint32_t i = 0; i < RZC_N_KERNELS; i++) {
         const bool is_gemm = i >= RZC_K_gemm_q4k_32 && i <= RZC_K_gemm_r16_256;
-        const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_attention_128 && i != RZC_K_half_k;
+        const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_wgmma_q8_128 && i != RZC_K_half_k;
         if (i != RZC_K_attention_k && !big) continue;
         const int bytes = is_gemm ? e->shared_max : shared;
         const rz_status status = rzc_check(
@@ -198,6 +201,13 @@ static rz_status open_lanes(rzc_engine *e) {
     return RZ_OK;
 }
 
+static void unload(rzc_engine *e) {
+    for (uint32_t i = 0; i < RZC_N_MODULES; i++) {
+        if (e->modules[i] != NULL) e->cu->module_unload(e->modules[i]);
+        e->modules[i] = NULL;
+    }
+}
+
 static void close_device(rzc_engine *e) {
     if (e->context != NULL && e->cu->context_push(e->context) == 0) {
         for (uint32_t i = 0; i < RZC_LANES; i++) {
@@ -205,13 +215,42 @@ static void close_device(rzc_engine *e) {
             if (e->lanes[i].device != 0) rzc_free(e, RZ_MEMORY_OTHER, RZC_LANE_BYTES, e->lanes[i].device);
             if (e->lanes[i].stream != NULL) e->cu->stream_destroy(e->lanes[i].stream);
         }
-        for (uint32_t i = 0; i < RZC_N_MODULES; i++) {
-            if (e->modules[i] != NULL) e->cu->module_unload(e->modules[i]);
-        }
+        unload(e);
         if (e->stream != NULL) e->cu->stream_destroy(e->stream);
         rzc_leave(e);
     }
     if (e->context != NULL) e->cu->context_destroy(e->context);
+}
+
+#define NO_BINARY_FOR_GPU 209
+
+/* UNSUPPORTED when this build has no code of this kind for this GPU. */
+static rz_status load_modules(rzc_engine *e, bool portable) {
+    for (uint32_t i = 0; i < RZC_N_MODULES; i++) {
+        const void *code = rzc_fatbin((rzc_module)i, portable);
+        const rz_cu_result result = code == NULL ? NO_BINARY_FOR_GPU : e->cu->module_load(&e->modules[i], code);
+        if (result == NO_BINARY_FOR_GPU) {
+            return rz_fail(RZ_E_UNSUPPORTED, "cuda:%d: this build (%s) has no %s for %s (compute capability %d.%d)",
+                           e->device, RZ_CUDA_CODE, portable ? "PTX" : "code", e->name, e->cc_major, e->cc_minor);
+        }
+        const rz_status status = rzc_check(e, result, portable ? "compiling PTX" : "cuModuleLoadData");
+        if (status != RZ_OK) return status;
+    }
+    return RZ_OK;
+}
+
+/* Machine code for this GPU; where there is none, or it is asked for, PTX: then this is a GPU of the oldest kind. */
+static rz_status load_code(rzc_engine *e) {
+    rz_status status = RZ_E_UNSUPPORTED;
+    if (!e->portable) status = load_modules(e, false);
+    if (status != RZ_E_UNSUPPORTED) return status;
+    unload(e);
+    status = load_modules(e, true);
+    if (status != RZ_OK) return status;
+    e->portable = true;
+    e->cc_major = 8;
+    e->cc_minor = 0;
+    return RZ_OK;
 }
 
 static rz_status open_device(rzc_engine *e) {
@@ -231,15 +270,7 @@ static rz_status open_device(rzc_engine *e) {
                        e->name, e->cc_major, e->cc_minor);
     }
     status = rzc_check(e, cu->context_create(&e->context, 0, device), "cuCtxCreate");
-    for (uint32_t i = 0; i < RZC_N_MODULES && status == RZ_OK; i++) {
-        const rz_cu_result result = cu->module_load(&e->modules[i], rzc_fatbin((rzc_module)i));
-        if (result == 209) {
-            status = rz_fail(RZ_E_UNSUPPORTED, "cuda:%d: this build has no code for %s (compute capability %d.%d)",
-                             e->device, e->name, e->cc_major, e->cc_minor);
-        } else {
-            status = rzc_check(e, result, "cuModuleLoadData");
-        }
-    }
+    if (status == RZ_OK) status = load_code(e);
     if (status == RZ_OK) status = find_kernels(e);
     if (status == RZ_OK)
         status = rzc_check(e, cu->stream_create(&e->stream, RZ_CU_STREAM_NON_BLOCKING), "cuStreamCreate");
@@ -270,6 +301,7 @@ static int32_t engine_open(const rz_engine_options *options, rz_account *account
     e->cu = cu;
     e->account = account;
     e->device = (int)options->device[0];
+    e->portable = options->isa_max == RZ_ISA_PTX;
     rz_mutex_init(&e->lock);
     rz_cond_init(&e->lane_free);
     const rz_status status = open_device(e);
@@ -286,7 +318,7 @@ static void engine_info(void *engine, rz_engine_info *out) {
         rzc_leave(e);
     }
     out->n_threads = 0;
-    out->isa = 0;
+    out->isa = e->portable ? RZ_ISA_PTX : 0;
     out->device_free = free_bytes;
     out->device_total = all_bytes;
     memcpy(out->name, e->name, sizeof out->name);

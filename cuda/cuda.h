@@ -19,13 +19,7 @@
     X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                        \
     X(best, best_part_k) X(best, best_join_k)                                                                          \
     X(attention, attention_k)                                                                                         \
-    X(attention, attention_64_1) X(attention, attention_64_2) X(attention, attention_64_3)                             \
-    X(attention, attention_64_4)                                                                                       \
-    X(attention, attention_128_1) X(attention, attention_128_2) X(attention, attention_128_3)                         \
-    X(attention, attention_128_4)                                                                                     \
-    X(attention, placed_64_1) X(attention, placed_64_2) X(attention, placed_64_3) X(attention, placed_64_4)           \
-    X(attention, placed_128_1) X(attention, placed_128_2) X(attention, placed_128_3) X(attention, placed_128_4)       \
-                                                                                     \
+    X(place, place_many_64) X(place, place_many_128)                                                                  \
     X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
     X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
     X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)          \
@@ -33,7 +27,6 @@
     X(gemm, gemm_q6k_32) X(gemm, gemm_q6k_64) X(gemm, gemm_q6k_128) X(gemm, gemm_q6k_256)                             \
     X(gemm, gemm_q80_32) X(gemm, gemm_q80_64) X(gemm, gemm_q80_128) X(gemm, gemm_q80_256)                             \
     X(gemm, gemm_r16_32) X(gemm, gemm_r16_64) X(gemm, gemm_r16_128) X(gemm, gemm_r16_256)                             \
-    X(flash, flash_64) X(flash, flash_128)                                                                            \
     X(prefill_product, prefill_x_f16) X(prefill_product, prefill_x_bf16)                                              \
     X(prefill_product, prefill_F16) X(prefill_product, prefill_BF16) X(prefill_product, prefill_Q4_0)                 \
     X(prefill_product, prefill_Q4_1) X(prefill_product, prefill_Q5_0) X(prefill_product, prefill_Q5_1)                \
@@ -45,7 +38,14 @@
     X(prefill_wgmma, wgmma_R_Q6_K_256) X(prefill_wgmma, wgmma_R_Q6_K_128) X(prefill_wgmma, wgmma_R_Q6_K_64)           \
     X(prefill_wgmma, wgmma_R_Q8_0_256) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_64)           \
     X(prefill_wgmma, wgmma_R_BF16_256) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_64)           \
-    X(prompt_attention, prompt_attention_64) X(prompt_attention, prompt_attention_128)
+    X(decode_attention, decode_f16_64) X(decode_attention, decode_f16_128) X(decode_attention, decode_q8_64)          \
+    X(decode_attention, decode_q8_128) X(decode_attention, decode_placed_f16_64)                                      \
+    X(decode_attention, decode_placed_f16_128) X(decode_attention, decode_placed_q8_64)                               \
+    X(decode_attention, decode_placed_q8_128)                                                                         \
+    X(prompt_attention, prompt_attention_f16_64) X(prompt_attention, prompt_attention_f16_128)                        \
+    X(prompt_attention, prompt_attention_q8_64) X(prompt_attention, prompt_attention_q8_128)                          \
+    X(prompt_wgmma, prompt_wgmma_f16_64) X(prompt_wgmma, prompt_wgmma_f16_128)                                        \
+    X(prompt_wgmma, prompt_wgmma_q8_64) X(prompt_wgmma, prompt_wgmma_q8_128)
 typedef enum rzc_kernel {
 #define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
     RZC_KERNELS(RZC_KERNEL_ENUM)
@@ -56,8 +56,8 @@ typedef enum rzc_kernel {
 } rzc_kernel;
 
 #define RZC_MODULES(X)                                                                                                \
-    X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(flash) X(prefill_product) X(prefill_wgmma)             \
-    X(prompt_attention) X(best)
+    X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(prefill_product) X(prefill_wgmma)             \
+    X(place) X(decode_attention) X(prompt_attention) X(prompt_wgmma) X(best)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -65,8 +65,8 @@ typedef enum rzc_module {
     RZC_N_MODULES
 } rzc_module;
 
-/* The compiled code of a module: modules.c. */
-const void *rzc_fatbin(rzc_module module);
+/* The compiled code of a module, machine code or PTX; NULL = not in this build: modules.c. */
+const void *rzc_fatbin(rzc_module module, bool portable);
 
 #define RZC_LANES 8u
 #define RZC_LANE_BYTES ((size_t)8 << 20)
@@ -84,6 +84,7 @@ typedef struct rzc_engine {
     rz_account *account;
     void *context;
     int device, n_sms, cc_major, cc_minor, shared_max;
+    bool portable; /* runs PTX, written for compute capability 8.0: then that is cc_major and cc_minor */
     char name[80];
     void *modules[RZC_N_MODULES];
     void *kernels[RZC_N_KERNELS];
@@ -94,6 +95,13 @@ typedef struct rzc_engine {
     atomic_bool lost;
     char message[RZ_MESSAGE_BYTES];
 } rzc_engine;
+
+/* ---- fault.c: in the test library ---- */
+#if defined(RZ_TEST)
+void rzc_fault(rzc_engine *e);
+#else
+static inline void rzc_fault(rzc_engine *e) { (void)e; }
+#endif
 
 /* Makes the engine's context current; DEVICE_LOST when it is lost. Each success is followed by rzc_leave. */
 rz_status rzc_enter(rzc_engine *e);
@@ -119,8 +127,8 @@ rzc_format rzc_format_of(const rz_weight *spec);
 rzc_matrix rzc_matrix_of(const rz_tensor *t);
 int32_t rzc_weight_bytes(void *engine, const rz_weight *spec, uint64_t *bytes);
 uint32_t rzc_weight_row_unit(void *engine, const rz_weight *spec);
-void rzc_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
-void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
+int32_t rzc_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
+int32_t rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
 
 /* ---- program.c ---- */
 #define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
@@ -128,7 +136,6 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
 #define RZC_GRAPH_ROWS 64u   /* decodes of one step that are captured, at most */
 #define RZC_ANGLES 8u
 #define RZC_ARGMAX_PARTS 32u
-#define RZC_SPLITS 32u    /* of the keys of a row, at most */
 #define RZC_INLINE_PAGES 16384u /* entries of page tables that travel with the batch */
 
 /* Queries, keys and values that the next attention places by itself. */
@@ -214,10 +221,11 @@ void rzc_profile_close(rzc_program *p);
 void rzc_profile_mark(rzc_program *p, uint32_t i); /* 0: before the first launch; i + 1: behind launch i */
 void rzc_profile_add(rzc_program *p);
 
-/* ---- launch.c ---- */
+/* ---- attention.c ---- */
 /* Whether the attention behind this RoPE and kvWrite can place queries, keys and values itself. */
 bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write);
 
+/* ---- launch.c ---- */
 /* Queues one op, or a fusion. */
 rz_status rzc_run(rzc_program *p, const rz_launch *launch);
 

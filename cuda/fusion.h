@@ -10,6 +10,7 @@ typedef struct rzc_fusion {
     uint32_t n_mats, mats[3];
     uint32_t head_norm[3], rope[3], kv_write;
     uint32_t glu, add;
+    uint32_t attention;
 } rzc_fusion;
 
 /* In the order of rzc_patterns; `anchor` is the first op. */
@@ -20,6 +21,7 @@ typedef enum rzc_pattern {
     /* of many rows: prefill.c */
     RZC_MANY_GLU,     /* gate and up + silu or gelu glu */
     RZC_MANY_MATMULS, /* two or three matmuls of the same rows */
+    RZC_PLACE,        /* [norm of heads +] RoPE of queries and keys + kvWrite + attention: attention.c */
 } rzc_pattern;
 extern const rz_pattern rzc_patterns[];
 extern const uint32_t rzc_n_patterns;

@@ -1,4 +1,5 @@
 /* launch.c - one launcher an op: operands become the parameters of a kernel. */
+#include "attention.h"
 #include "prefill.h"
 
 /* An op about to be queued. */
@@ -66,65 +67,7 @@ static rz_status kv_write(const call *c) {
     return launch(c, RZC_K_kv_write_k, (rzc_shape){.x = c->rows, .y = 2, .threads = 128}, &p);
 }
 
-/* Queries of a key head that a block takes together. Heads of 64 columns leave room for more. */
-static uint32_t heads_of_block(uint32_t group, uint32_t cols) {
-    if (cols == 64 && group % 4 == 0) return 4;
-    return group % 2 == 0 ? 2 : group % 3 == 0 ? 3 : 1;
-}
-
-/* Whether the kernels for an F16 cache know this one. */
-static bool is_usual(const call *c) {
-    const rz_op *op = c->op;
-    if (rzc_is_fixed(c->p)) return false;
-    if (op->n[6] != 0 || op->n[4] != op->n[5] || (op->n[4] != 64 && op->n[4] != 128)) return false;
-    const rz_cache_group *group = &c->p->step->cache->groups[op->n[0]].spec;
-    return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
-}
-
-static rz_status attention(const call *c) {
-    const rz_op *op = c->op;
-    rzc_program *program = c->p;
-    rzc_attention p = {.step = program->step_at, .q = in(c, 0), .k = in(c, 1), .v = in(c, 2), .out = out(c, 0),
-                       .sinks = vector(c, 0), .parts = program->parts, .arrivals = program->arrivals,
-                       .n_rows = c->rows, .group = op->n[0], .layer = op->n[1], .n_heads = op->n[2],
-                       .n_kv_heads = op->n[3], .k_cols = op->n[4], .v_cols = op->n[5], .cached = op->n[6] == 0,
-                       .window = op->n[7], .scale = op->f[0], .cap = op->f[1]};
-    if (program->row_class != 0 && rzc_can_attend_prompt(program, &p)) return rzc_attend_prompt(program, &p);
-    if (is_usual(c) && program->row_class != 0 && p.sinks == 0) {
-        const uint32_t n_seqs = program->n_rows[RZ_ROWS_S], tiles = c->rows / 64 + n_seqs; /* at most */
-        return launch(c, p.k_cols == 64 ? RZC_K_flash_64 : RZC_K_flash_128,
-                      (rzc_shape){.x = tiles, .y = p.n_heads, .threads = 128, .shared_bytes = 4 * 64 * p.k_cols * 2},
-                      &p);
-    }
-    if (is_usual(c) && program->row_class == 0) {
-        const uint32_t heads = heads_of_block(p.n_heads / p.n_kv_heads, p.k_cols), blocks = p.n_heads / heads;
-        const uint32_t wanted = (uint32_t)program->engine->n_sms / (blocks * c->rows); /* one wave */
-        p.n_splits = wanted < 1 ? 1 : wanted > RZC_SPLITS ? RZC_SPLITS : wanted;
-        uint32_t kernel = (p.k_cols == 64 ? RZC_K_attention_64_1 : RZC_K_attention_128_1) + heads - 1;
-        const rzc_placing *placing = &program->placing;
-        if (placing->rope != NULL && placing->rope->out[0] == op->in[0]) {
-            p.q = placing->q, p.k = placing->k, p.v = placing->v;
-            p.q_norm = placing->q_norm, p.k_norm = placing->k_norm, p.eps = placing->eps;
-            p.angles = rzc_angles_of(program, placing->rope), p.adjacent = placing->rope->n[2] == 1;
-            kernel += RZC_K_placed_64_1 - RZC_K_attention_64_1;
-            program->placing.rope = NULL;
-        }
-        return launch(c, kernel, (rzc_shape){.x = blocks, .y = p.n_splits, .z = c->rows, .threads = 256}, &p);
-    }
-    const uint32_t shared_bytes = (p.k_cols + p.v_cols + 128) * 4;
-    return launch(c, RZC_K_attention_k,
-                  (rzc_shape){.x = p.n_heads, .y = c->rows, .threads = 128, .shared_bytes = shared_bytes}, &p);
-}
-
-bool rzc_places_later(const rzc_program *p, const rz_op *rope, const rz_op *kv_write) {
-    const rz_lowering *l = &p->lowering[p->row_class];
-    const uint32_t q = rope->out[0], user = l->value_user[q - 1];
-    if (p->n_rows[RZ_ROWS_S] != p->n_rows[RZ_ROWS_T] || user == RZ_NO_OP || !rz_value_private(l, q)) return false;
-    const rz_op *op = &p->ir->ops[user];
-    const call c = {.p = (rzc_program *)p, .op = op};
-    return op->code == RZ_OP_ATTENTION && op->in[0] == q && op->n[0] == kv_write->n[0] && op->n[1] == kv_write->n[1] &&
-           is_usual(&c) && rope->n[0] == op->n[4] && rope->n[1] == op->n[4];
-}
+static rz_status attention(const call *c) { return rzc_attend(c->p, c->op); }
 
 static rz_status elementwise(const call *c) {
     const rz_op *op = c->op;
@@ -183,6 +126,7 @@ static_assert(sizeof launchers / sizeof launchers[0] == 1 RZ_OPS(COUNT), "an op 
 #undef COUNT
 
 rz_status rzc_run(rzc_program *p, const rz_launch *l) {
+    if (l->pattern == RZC_PLACE + 1) return rzc_run_place(p, l);
     if (l->pattern > RZC_RESIDUAL + 1) return rzc_prefill_fusion(p, l);
     if (l->pattern != 0) return rzc_run_fusion(p, l);
     const rz_op *op = &p->ir->ops[l->ops[0]];

@@ -1,45 +1,95 @@
-/* modules.c - the compiled kernels, for every GPU this build is for. */
+/* modules.c - the compiled kernels: machine code for the GPUs this build is for, and PTX, which the driver compiles for
+ * any. Either may be missing. */
 #include "cuda.h"
 
-alignas(64) static const unsigned char weights_code[] = {
-#embed "weights.fatbin"
+alignas(64) static const unsigned char weights_native[] = {
+#embed "weights.native.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char ops_code[] = {
-#embed "ops.fatbin"
+alignas(64) static const unsigned char weights_ptx[] = {
+#embed "weights.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char attention_code[] = {
-#embed "attention.fatbin"
+alignas(64) static const unsigned char ops_native[] = {
+#embed "ops.native.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char matmul_code[] = {
-#embed "matmul.fatbin"
+alignas(64) static const unsigned char ops_ptx[] = {
+#embed "ops.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char gemv_code[] = {
-#embed "gemv.fatbin"
+alignas(64) static const unsigned char attention_native[] = {
+#embed "attention.native.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char gemm_code[] = {
-#embed "gemm.fatbin"
+alignas(64) static const unsigned char attention_ptx[] = {
+#embed "attention.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char flash_code[] = {
-#embed "flash.fatbin"
+alignas(64) static const unsigned char matmul_native[] = {
+#embed "matmul.native.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char prefill_product_code[] = {
-#embed "prefill_product.fatbin"
+alignas(64) static const unsigned char matmul_ptx[] = {
+#embed "matmul.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char prefill_wgmma_code[] = {
-#embed "prefill_wgmma.fatbin"
+alignas(64) static const unsigned char gemv_native[] = {
+#embed "gemv.native.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char prompt_attention_code[] = {
-#embed "prompt_attention.fatbin"
+alignas(64) static const unsigned char gemv_ptx[] = {
+#embed "gemv.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char best_code[] = {
-#embed "best.fatbin"
+alignas(64) static const unsigned char gemm_native[] = {
+#embed "gemm.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char gemm_ptx[] = {
+#embed "gemm.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prefill_product_native[] = {
+#embed "prefill_product.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prefill_product_ptx[] = {
+#embed "prefill_product.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prefill_wgmma_native[] = {
+#embed "prefill_wgmma.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prefill_wgmma_ptx[] = {
+#embed "prefill_wgmma.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char place_native[] = {
+#embed "place.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char place_ptx[] = {
+#embed "place.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prompt_attention_native[] = {
+#embed "prompt_attention.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prompt_attention_ptx[] = {
+#embed "prompt_attention.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prompt_wgmma_native[] = {
+#embed "prompt_wgmma.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char prompt_wgmma_ptx[] = {
+#embed "prompt_wgmma.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char decode_attention_native[] = {
+#embed "decode_attention.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char decode_attention_ptx[] = {
+#embed "decode_attention.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char best_native[] = {
+#embed "best.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char best_ptx[] = {
+#embed "best.ptx.fatbin" if_empty(0)
 };
 
-const void *rzc_fatbin(rzc_module module) {
-    static const void *const code[] = {
-#define CODE(name) [RZC_M_##name] = name##_code,
+const void *rzc_fatbin(rzc_module module, bool portable) {
+    static const struct {
+        const unsigned char *code;
+        size_t n_bytes;
+    } code[][2] = {
+#define CODE(name)                                                                                                    \
+    [RZC_M_##name] = {{name##_native, sizeof name##_native}, {name##_ptx, sizeof name##_ptx}},
         RZC_MODULES(CODE)
 #undef CODE
     };
-    return code[module];
+    return code[module][portable].n_bytes > 1 ? code[module][portable].code : NULL;
 }

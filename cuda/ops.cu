@@ -1,5 +1,5 @@
 // ops.cu - the small ops: embed, norms, rope, kvWrite, element by element, rows, experts.
-#include "dequant.cuh"
+#include "kv.cuh"
 
 __device__ __forceinline__ void pdl() { // programmatic launch: the next kernel may begin, this one waits for the last
 #if __CUDA_ARCH__ >= 900
@@ -90,42 +90,14 @@ extern "C" __global__ void rzc_rope_k(const rzc_rope p) {
     }
 }
 
-__device__ __forceinline__ u8 *kv_row(const rzc_step &s, u32 group, u32 layer, u32 seq, u32 position, bool is_v) {
-    const rzc_group &g = s.head->groups[group];
-    const u32 tokens = 1u << g.page_shift, at = position & (tokens - 1);
-    const u32 page = s.head->pages[s.seq_pages[seq * RZC_GROUPS + group] + (position >> g.page_shift)];
-    u8 *keys = g.data + page * g.page_bytes + (u64)layer * tokens * (g.k_bytes + g.v_bytes);
-    return is_v ? keys + (u64)tokens * g.k_bytes + (u64)at * g.v_bytes : keys + (u64)at * g.k_bytes;
-}
-
-__device__ void store_kv(u8 *to, u32 dtype, const float *x, u32 n) {
-    if (dtype == 0) {
-        for (u32 i = threadIdx.x; i < n; i += blockDim.x) ((float *)to)[i] = x[i];
-    } else if (dtype == 1) {
-        for (u32 i = threadIdx.x; i < n; i += blockDim.x) ((__half *)to)[i] = __float2half_rn(x[i]);
-    } else { // Q8_0, a warp a block
-        for (u32 b = threadIdx.x / 32; b < n / 32; b += blockDim.x / 32) {
-            const u32 lane = threadIdx.x % 32;
-            const float v = x[b * 32 + lane];
-            float max = fabsf(v);
-            for (int o = 16; o; o >>= 1) max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
-            const float d = max / 127, inverse = d > 0 ? 1 / d : 0;
-            to[b * 34 + 2 + lane] = (u8)(signed char)roundf(fminf(fmaxf(v * inverse, -127.f), 127.f));
-            const u32 half = __half_as_ushort(__float2half_rn(d));
-            if (lane < 2) to[b * 34 + lane] = (u8)(half >> (8 * lane));
-        }
-    }
-}
-
 // grid: (n_rows, 2); block: 128
 extern "C" __global__ void rzc_kv_write_k(const rzc_kv_write p) {
     pdl();
     const u32 t = blockIdx.x, seq = p.step.row_seq[t], position = p.step.row_position[t];
     const bool is_v = blockIdx.y == 1;
-    const rzc_group &g = p.step.head->groups[p.group];
-    u8 *to = kv_row(p.step, p.group, p.layer, seq, position, is_v);
     const u32 cols = is_v ? p.v_cols : p.k_cols;
-    store_kv(to, is_v ? g.v_dtype : g.k_dtype, (is_v ? p.v : p.k) + (u64)t * cols, cols);
+    const Kv to = kv_of(p.step, p.group, p.layer, seq, is_v);
+    kv_store(to, position, 0, (is_v ? p.v : p.k) + (u64)t * cols, cols, is_v);
 }
 
 __device__ __forceinline__ float act(u32 which, float x) {
@@ -287,17 +259,11 @@ extern "C" __global__ void rzc_place_k(const rzc_place p) {
         p.q_out[at + i] = v;
         return;
     }
-    const rzc_group &g = p.step.head->groups[p.group];
-    u8 *row = kv_row(p.step, p.group, p.layer, seq, position, !is_k);
-    const u32 dtype = is_k ? g.k_dtype : g.v_dtype;
-    if (dtype == 0) ((float *)row)[head * p.head_cols + i] = v;
-    else if (dtype == 1) ((__half *)row)[head * p.head_cols + i] = __float2half_rn(v);
-    else { // head_cols is a multiple of 32 then
-        __syncthreads();
-        x[i] = v;
-        __syncthreads();
-        store_kv(row + head * p.head_cols / 32 * 34, dtype, x, p.head_cols);
-    }
+    __syncthreads();
+    x[i] = v;
+    __syncthreads();
+    const Kv to = kv_of(p.step, p.group, p.layer, seq, !is_k);
+    kv_store(to, position, head * p.head_cols, x, p.head_cols, !is_k);
 }
 
 // The largest logit of a row (lowest id among equals), and the sum of exponents for its log-probability: parts of a row

@@ -207,16 +207,26 @@ typedef struct rzc_attention {
     RZC_PTR(const float) v;
     RZC_PTR(float) out;
     RZC_PTR(const float) sinks;
-    RZC_PTR(float) parts; /* split attention: [row][head][split][v_cols + 2] */
-    RZC_PTR(uint32_t) arrivals;
+    RZC_PTR(float) parts; /* decode: [block][2][RZC_DECODE_HEADS][maximum, total, v_cols sums] */
+    RZC_PTR(uint32_t) arrivals; /* [row of the launch][unit], 0 between launches */
     /* `placed` kernels: q, k and v are as the products gave them, one row a sequence; norm, RoPE and kvWrite happen
      * here. */
     RZC_PTR(const float) q_norm;
     RZC_PTR(const float) k_norm;
     RZC_PTR(const float) angles;
-    uint32_t n_rows, group, layer, n_heads, n_kv_heads, k_cols, v_cols, cached, window, n_splits, adjacent;
+    uint32_t n_rows, group, layer, n_heads, n_kv_heads, k_cols, v_cols, cached, window, adjacent;
+    /* Rows of sequences with up to `few` rows are of the decode kernels, all others of the prompt kernels. */
+    uint32_t few;
+    uint32_t first_row, ring, least_slots; /* decode: the launch's first row; slots of the ring, of a block at least */
     float scale, cap, eps;
+    uint32_t singles; /* decode: row t is the only one of sequence t */
 } rzc_attention;
+
+#define RZC_DECODE_ROWS 256u  /* of a launch */
+#define RZC_DECODE_HEADS 8u   /* query heads that share a read of a key head */
+#define RZC_DECODE_WARPS 8u
+/* Shared memory beside the ring and the sums: Room in decode_attention.cu. */
+#define RZC_DECODE_ROOM(cols) (7168u + 56u * (cols))
 
 typedef struct rzc_elementwise {
     RZC_PTR(const float) a;

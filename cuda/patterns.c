@@ -154,6 +154,38 @@ static bool match_many_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f)
     return true;
 }
 
+/* The norm of heads and the RoPE that make a value; false when something else does or others use it. */
+static bool made_by_rope(const rz_lowering *l, uint32_t value, rzc_fusion *f, uint32_t m) {
+    f->rope[m] = l->value_def[value - 1];
+    const rz_op *rope = op_at(l, f->rope[m]);
+    if (rope->code != RZ_OP_ROPE || rope->n[0] != rope->n[1] || !rz_value_private(l, value)) return false;
+    const uint32_t norm = l->value_def[rope->in[0] - 1];
+    if (op_at(l, norm)->code == RZ_OP_RMS_NORM && op_at(l, norm)->w[0] != 0 && op_at(l, norm)->n[0] == rope->n[0] &&
+        rz_value_private(l, rope->in[0]))
+        f->head_norm[m] = norm;
+    return true;
+}
+
+/* [norms of heads,] RoPE of queries and keys, kvWrite, attention. The queries are placed where they lie. */
+static bool match_place(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    memset(f, 0xff, sizeof *f);
+    const uint32_t code = op_at(l, anchor)->code, n_ops = l->ir->header->n_ops;
+    if (code != RZ_OP_ROPE && code != RZ_OP_RMS_NORM) return false;
+    const uint32_t end = anchor + 8 < n_ops ? anchor + 8 : n_ops;
+    f->n_mats = 0;
+    for (uint32_t i = anchor; i < end && f->attention == RZ_NO_OP; i++) {
+        if (op_at(l, i)->code == RZ_OP_KV_WRITE) f->kv_write = i;
+        if (op_at(l, i)->code == RZ_OP_ATTENTION) f->attention = i;
+    }
+    if (f->attention == RZ_NO_OP || f->kv_write == RZ_NO_OP) return false;
+    const rz_op *attention = op_at(l, f->attention), *kv = op_at(l, f->kv_write);
+    if (attention->n[6] != 0 || kv->n[0] != attention->n[0] || kv->n[1] != attention->n[1]) return false;
+    if (attention->n[4] != attention->n[5] || (attention->n[4] != 64 && attention->n[4] != 128)) return false;
+    if (!made_by_rope(l, attention->in[0], f, 0) || !made_by_rope(l, kv->in[0], f, 1)) return false;
+    const rz_op *first = op_at(l, f->head_norm[0] != RZ_NO_OP ? f->head_norm[0] : f->rope[0]);
+    return op_at(l, f->rope[0])->n[0] == attention->n[4] && rz_value_private(l, first->in[0]) && same_heads(l, f);
+}
+
 bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f) {
     switch (pattern) {
     case RZC_HEADS: return match_heads(l, anchor, f);
@@ -161,6 +193,7 @@ bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_f
     case RZC_RESIDUAL: return match_residual(l, anchor, f);
     case RZC_MANY_GLU: return match_many_glu(l, anchor, f);
     case RZC_MANY_MATMULS: return match_matmuls(l, anchor, f);
+    case RZC_PLACE: return match_place(l, anchor, f);
     }
     return false;
 }
@@ -170,7 +203,7 @@ static uint32_t show(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor,
     rzc_fusion f;
     if (!rzc_match(l, pattern, anchor, &f)) return 0;
     const uint32_t all[] = {f.norm, f.mats[0], f.mats[1], f.mats[2], f.head_norm[0], f.head_norm[1],
-                            f.rope[0], f.rope[1], f.kv_write, f.glu, f.add};
+                            f.rope[0], f.rope[1], f.kv_write, f.glu, f.add, f.attention};
     uint32_t n = 0;
     for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (all[i] == RZ_NO_OP) continue;
@@ -197,6 +230,10 @@ static uint32_t show_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t ops
     return show(l, RZC_MANY_MATMULS, anchor, ops);
 }
 
+static uint32_t show_place(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_PLACE, anchor, ops);
+}
+
 /* Class 0 is that of few rows, class 1 of more. */
 const rz_pattern rzc_patterns[] = {
     {.name = "heads", .class_mask = 1, .match = show_heads},
@@ -204,5 +241,6 @@ const rz_pattern rzc_patterns[] = {
     {.name = "matmul add", .class_mask = 3, .match = show_residual},
     {.name = "glu, many", .class_mask = 2, .match = show_many_glu},
     {.name = "matmuls, many", .class_mask = 2, .match = show_matmuls},
+    {.name = "place and attend", .class_mask = 2, .match = show_place},
 };
 const uint32_t rzc_n_patterns = sizeof rzc_patterns / sizeof rzc_patterns[0];

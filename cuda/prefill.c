@@ -1,9 +1,8 @@
-/* prefill.c - queues products and attention of many token rows. */
+/* prefill.c - queues products of many token rows. */
 #include "prefill.h"
 #include "op_rules.h"
 
 #define FEW_ROWS 64u /* below, gemm.cu (records) and the plain kernel are ahead */
-#define ATTENTION_ROWS 16u
 #define TILE_ROWS 256u /* rows of activations are padded to whole tiles */
 
 static uint32_t padded(uint32_t n_rows) { return (n_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; }
@@ -147,26 +146,4 @@ rz_status rzc_prefill_fusion(rzc_program *p, const rz_launch *launch) {
     }
     const rz_status status = convert(p, rzc_value(p, x), x, q.n_rows, q.cols, q.cols, wants_bf16(q.mats[0].w.format));
     return status == RZ_OK ? multiply(p, &q) : status;
-}
-
-/* ---- attention ------------------------------------------------------------------------------------------------- */
-
-bool rzc_can_attend_prompt(const rzc_program *p, const rzc_attention *a) {
-    if (rzc_is_fixed(p) || !a->cached || a->n_rows < ATTENTION_ROWS || p->engine->cc_major < 8) return false;
-    if (a->k_cols != a->v_cols || (a->k_cols != 64 && a->k_cols != 128) || a->n_heads / a->n_kv_heads > 64)
-        return false;
-    const rz_cache_group *group = &p->step->cache->groups[a->group].spec;
-    return group->k_dtype == 1 && group->v_dtype == 1 && group->k_cols % 8 == 0 && group->v_cols % 8 == 0;
-}
-
-rz_status rzc_attend_prompt(rzc_program *p, const rzc_attention *a) {
-    const uint32_t warps = a->k_cols == 64 ? 4 : 8, n_tokens = 16 * warps / (a->n_heads / a->n_kv_heads);
-    const rzc_shape shape = {.x = (a->n_rows + n_tokens - 1) / n_tokens + p->n_rows[RZ_ROWS_S],
-                             .y = a->n_kv_heads,
-                             .threads = 32 * warps,
-                             .shared_bytes = 512 * a->k_cols,
-                             .chained = true};
-    rzc_attention copy = *a;
-    return rzc_launch(p->engine, p->engine->stream,
-                      a->k_cols == 64 ? RZC_K_prompt_attention_64 : RZC_K_prompt_attention_128, shape, &copy);
 }

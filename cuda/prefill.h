@@ -14,8 +14,4 @@ rz_status rzc_prefill_product(rzc_program *p, const rzc_product *product, uint32
 /* Queues a fusion of the class of many rows. */
 rz_status rzc_prefill_fusion(rzc_program *p, const rz_launch *launch);
 
-/* Whether attention goes this way, and queues it. */
-bool rzc_can_attend_prompt(const rzc_program *p, const rzc_attention *attention);
-rz_status rzc_attend_prompt(rzc_program *p, const rzc_attention *attention);
-
 #endif

@@ -1,4 +1,5 @@
 /* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps and reading. */
+#include "attention.h"
 #include "prefill.h"
 #include "op_rules.h"
 #include "sample.h"
@@ -10,18 +11,6 @@
 static uint64_t aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
-
-/* Floats for the parts of split attention, and words for its arrivals. */
-static void attention_needs(const rzc_program *p, uint64_t *floats, uint64_t *words) {
-    *floats = *words = 0;
-    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
-        const rz_op *op = &p->ir->ops[i];
-        if (op->code != RZ_OP_ATTENTION || op->n[6] != 0) continue;
-        const uint64_t n = (uint64_t)RZC_FEW_ROWS * op->n[2] * RZC_SPLITS * (op->n[5] + 2);
-        if (n > *floats) *floats = n;
-        if ((uint64_t)RZC_FEW_ROWS * op->n[2] > *words) *words = (uint64_t)RZC_FEW_ROWS * op->n[2];
-    }
-}
 
 /* One table for each (constant, number of pairs), while there is room; RoPE ops beyond are not fused. */
 static void find_angles(rzc_program *p) {
@@ -41,6 +30,15 @@ rz_cu_ptr rzc_angles_of(const rzc_program *p, const rz_op *rope) {
         if (p->angles[k].constant == rope->n[3] && p->angles[k].n_pairs == rope->n[1] / 2) return p->angles[k].at;
     }
     return 0;
+}
+
+/* Rows of a table of angles. */
+static uint32_t angle_rows(const rzc_program *p) {
+    const rz_lowering *l = &p->lowering[RZC_CLASSES - 1];
+    for (uint32_t i = 0; i < l->n_launches; i++) {
+        if (l->launches[i].pattern == RZC_PLACE + 1) return most(RZC_FEW_ROWS, p->options.max_tokens);
+    }
+    return RZC_FEW_ROWS;
 }
 
 /* Queries, keys and values of the greediest fusion, for few rows. */
@@ -91,7 +89,7 @@ static void place_batch(rzc_program *p, rz_cu_ptr base) {
 /* Gives every part its place; returns the bytes. With memory 0 it only counts. */
 static uint64_t place_all(rzc_program *p) {
     uint64_t at = p->memory, floats = 0, words = 0, arena = 0;
-    attention_needs(p, &floats, &words);
+    rzc_attention_needs(p, &floats, &words);
     for (uint32_t c = 0; c < RZC_CLASSES; c++) {
         if (p->lowering[c].arena_bytes > arena) arena = p->lowering[c].arena_bytes;
     }
@@ -117,7 +115,7 @@ static uint64_t place_all(rzc_program *p) {
         p->half_scale = at, at += aligned(p->options.max_tokens * 4ull);
     }
     for (uint32_t k = 0; k < p->n_angles; k++) {
-        p->angles[k].at = at, at += aligned((uint64_t)RZC_FEW_ROWS * p->angles[k].n_pairs * 8);
+        p->angles[k].at = at, at += aligned((uint64_t)angle_rows(p) * p->angles[k].n_pairs * 8);
     }
     return at - p->memory;
 }
@@ -244,6 +242,11 @@ static bool is_repeated(const rzc_program *p) {
 /* Bytes of the batch that a graph uploads: the fixed part and page tables of 2,048 entries. */
 static uint64_t graph_bytes(const rzc_program *p) { return p->pages_at + 8192; }
 
+/* An empty section may have no address. */
+static void put(void *to, const void *from, uint64_t bytes) {
+    if (bytes > 0) memcpy(to, from, bytes);
+}
+
 /* Copies the step's arrays into pinned memory, where the device's sections are, and queues the upload. */
 static rz_status upload(rzc_program *p, const rz_step *step) {
     const rz_batch *b = step->batch;
@@ -255,11 +258,11 @@ static rz_status upload(rzc_program *p, const rz_step *step) {
     memset(head, 0, sizeof *head);
     head->n_tokens = h->n_tokens, head->n_seqs = h->n_seqs, head->n_rows = b->n_rows;
     fill_groups(step, head);
-    memcpy(AT(tokens), b->tokens, h->n_tokens * 4ull);
-    memcpy(AT(row_seq), b->row_seq, h->n_tokens * 4ull);
-    memcpy(AT(row_position), b->row_position, h->n_tokens * 4ull);
-    memcpy(AT(seq_first_row), b->seq_first_row, (h->n_seqs + 1ull) * 4);
-    memcpy(AT(rows), b->rows, b->n_rows * 4ull);
+    put(AT(tokens), b->tokens, h->n_tokens * 4ull);
+    put(AT(row_seq), b->row_seq, h->n_tokens * 4ull);
+    put(AT(row_position), b->row_position, h->n_tokens * 4ull);
+    put(AT(seq_first_row), b->seq_first_row, (h->n_seqs + 1ull) * 4);
+    put(AT(rows), b->rows, b->n_rows * 4ull);
     for (uint32_t s = 0; s < h->n_seqs; s++) {
         AT(seq_n_past)[s] = b->seqs[s].n_past;
         for (uint32_t g = 0; g < head->n_groups; g++) {
@@ -270,7 +273,7 @@ static rz_status upload(rzc_program *p, const rz_step *step) {
     uint64_t bytes = p->pages_at;
     head->pages = p->batch + p->pages_at;
     if (inlined) {
-        memcpy(p->pinned + p->pages_at, b->pages, h->n_pages * 4ull);
+        put(p->pinned + p->pages_at, b->pages, h->n_pages * 4ull);
         bytes += h->n_pages * 4ull;
     } else if (step->cache != NULL) {
         head->pages = (uintptr_t)step->cache->tables;
@@ -285,7 +288,7 @@ static rz_status upload(rzc_program *p, const rz_step *step) {
 /* ---- a step ---------------------------------------------------------------------------------------------------- */
 
 static rz_status queue_angles(rzc_program *p) {
-    for (uint32_t k = 0; k < p->n_angles && p->row_class == 0; k++) {
+    for (uint32_t k = 0; k < p->n_angles && p->n_rows[RZ_ROWS_T] <= angle_rows(p); k++) {
         rzc_angles angles = {.step = p->step_at,
                              .frequency = p->numbers + p->ir->constants[p->angles[k].constant - 1].first * 8ull,
                              .out = p->angles[k].at, .n_rows = p->n_rows[RZ_ROWS_T], .n_pairs = p->angles[k].n_pairs};
@@ -371,7 +374,8 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     p->n_rows[RZ_ROWS_R] = step->batch->n_rows;
     p->n_rows[RZ_ROWS_S] = h->n_seqs;
     p->n_rows[RZ_ROWS_TK] = h->n_tokens * p->lowering[0].experts_per_token;
-    status = upload(p, step);
+    status = rzc_kv_check(p);
+    if (status == RZ_OK) status = upload(p, step);
     if (status == RZ_OK) status = is_repeated(p) ? run_repeated(p, step) : run_all(p, step);
     const bool samples = h->n_outs > 0 && p->ir->logits_value != 0; /* the core then calls rzc_sample, which waits */
     if (status == RZ_OK && (!samples || p->events != NULL)) {

@@ -100,49 +100,49 @@ static rz_status store_piece(rzc_engine *e, rzc_lane *lane, const rz_tensor *t, 
     return status;
 }
 
-void rzc_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
+int32_t rzc_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
     rzc_engine *e = engine;
     float *vector = NULL;
     uint64_t row_bytes = file_row_bytes(&t->spec);
-    if (rzc_enter(e) != RZ_OK) return; /* a step over these weights will tell */
+    rz_status status = rzc_enter(e);
+    if (status != RZ_OK) return status;
     rzc_lane *lane = take_lane(e);
     if (t->spec.use == RZ_USE_VECTOR && t->spec.dtype != RZ_F32) {
         row_bytes = t->spec.cols * 4ull;
         vector = rz_alloc(e->account, RZ_MEMORY_WEIGHTS, row_bytes, "vector");
-        if (vector == NULL) goto end;
-        rz_dtype_find(t->spec.dtype)->dequantize(src, t->spec.cols, vector);
+        if (vector == NULL) status = RZ_E_OOM_HOST;
+        else rz_dtype_find(t->spec.dtype)->dequantize(src, t->spec.cols, vector);
         src = (const uint8_t *)vector;
     }
     const uint32_t unit = rzc_weight_row_unit(e, &t->spec);
     uint64_t fits = RZC_LANE_BYTES / (row_bytes * unit) * unit;
-    for (uint64_t at = 0; at < n_rows;) {
+    for (uint64_t at = 0; at < n_rows && status == RZ_OK;) {
         if (fits == 0) { /* a row larger than a lane: plain rows only */
             const rz_cu_ptr to = (uintptr_t)t->data + (row + at) * row_bytes;
-            if (rzc_check(e, e->cu->to_device(to, src + at * row_bytes, row_bytes), "copy of weights") != RZ_OK) break;
+            status = rzc_check(e, e->cu->to_device(to, src + at * row_bytes, row_bytes), "copy of weights");
             at++;
             continue;
         }
         const uint32_t n = n_rows - at < fits ? (uint32_t)(n_rows - at) : (uint32_t)fits;
-        rz_status status = store_piece(e, lane, t, row + at, n, src + at * row_bytes, n * row_bytes);
+        status = store_piece(e, lane, t, row + at, n, src + at * row_bytes, n * row_bytes);
         if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(lane->stream), "copy of weights");
-        if (status != RZ_OK) break;
         at += n;
     }
-end:
     rz_free(vector);
     give_lane(e, lane);
     rzc_leave(e);
+    return status;
 }
 
 /* ---- out ------------------------------------------------------------------------------------------------------- */
 
 #define READ_COLS 65536u
 
-void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
+int32_t rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
     rzc_engine *e = engine;
-    if (rzc_enter(e) != RZ_OK) return;
+    rz_status status = rzc_enter(e);
+    if (status != RZ_OK) return status;
     rzc_lane *lane = take_lane(e);
-    rz_status status = RZ_OK;
     for (uint32_t r = 0; r < n_rows && status == RZ_OK; r++) {
         for (uint32_t at = 0; at < t->spec.cols && status == RZ_OK; at += READ_COLS) {
             const uint32_t left = t->spec.cols - at, n = left < READ_COLS ? left : READ_COLS;
@@ -160,4 +160,5 @@ void rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_
     }
     give_lane(e, lane);
     rzc_leave(e);
+    return status;
 }

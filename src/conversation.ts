@@ -69,7 +69,12 @@ export interface Answer {
 export type GrammarSource =
   | { readonly kind: "schema"; readonly schema: unknown }
   | { readonly kind: "gbnf"; readonly grammar: string }
-  | { readonly kind: "text"; readonly text: string }
+  | {
+    readonly kind: "text";
+    readonly text: string;
+    /** A control token with this name may stand for it, as models write the marks of their templates. */
+    readonly control?: boolean | undefined;
+  }
   | { readonly kind: "sequence"; readonly parts: readonly GrammarSource[] }
   | { readonly kind: "choice"; readonly options: readonly GrammarSource[] }
   | {
@@ -78,5 +83,12 @@ export type GrammarSource =
     readonly min: number;
     readonly max: number | undefined;
     readonly separator: string;
+  }
+  | {
+    /** Anything up to the first occurrence of the text, and that. */
+    readonly kind: "until";
+    readonly text: string;
+    /** Control tokens may be in it, and one with the text's name ends it. */
+    readonly control?: boolean | undefined;
   }
   | { readonly kind: "lazy"; readonly triggers: readonly string[]; readonly then: GrammarSource };

@@ -81,12 +81,20 @@ export interface SamplingOptions {
 
 /** Options of {@linkcode Model.generate}. */
 export interface GenerateOptions extends SamplingOptions {
-  /** At most this many new tokens; default the rest of the context. */
+  /**
+   * At most this many new tokens; default the rest of the context. 0 computes the prompt and makes nothing: for its
+   * log-probabilities, or so that later prompts that begin alike find it in the cache.
+   */
   maxTokens?: number | undefined;
   /** Text ends before the first of these. */
   stop?: string | readonly string[] | undefined;
   /** Log-probabilities of the tokens, and of this many others (0-256); `true` is 0. Default off. */
   logprobs?: boolean | number | undefined;
+  /**
+   * Log-probabilities of the prompt's tokens, and of this many others (0-256); `true` is 0. The prompt is then computed
+   * in small pieces, and from its start whatever the cache has of it. Default off.
+   */
+  promptLogprobs?: boolean | number | undefined;
   /** Read special tokens in a text prompt as such. Default false: they are plain text. */
   special?: boolean | undefined;
   /** Go on past tokens that end a text, up to `maxTokens`: for measurements. Default false. */
@@ -112,6 +120,11 @@ export interface GenerateOptions extends SamplingOptions {
   templateValues?: Readonly<Record<string, TemplateValue>> | undefined;
   /** Cached prefixes are shared only among generations of the same salt. Default "", up to 256 characters. */
   cacheSalt?: string | undefined;
+  /**
+   * Who asks: places, and what is left of a step for prompts, are shared evenly among clients, however many generations
+   * one has. Default "", one client like others; up to 256 characters.
+   */
+  client?: string | undefined;
   /** Fails with `BUSY` when it got no place after so long, 1 to 2^31 - 1 ms; default: waits. */
   queueTimeoutMs?: number | undefined;
 }

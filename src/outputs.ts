@@ -1,7 +1,7 @@
 /** Public interfaces of what comes back: generations, chats, sessions, facts about a model. */
 import type { Answer, AnswerPart, ChatMessage } from "./conversation.ts";
 import type { GenerateOptions, KvDtype, SessionOptions, TokenizeOptions } from "./inputs.ts";
-import type { PartLogprob } from "./logprobs.ts";
+import type { PartLogprob, PromptLogprob } from "./logprobs.ts";
 
 /** A piece of a generation: whole characters, and the tokens that were accepted with it. */
 export interface GenerationPart {
@@ -11,6 +11,8 @@ export interface GenerationPart {
   tokens: number[];
   /** One entry a token, when asked for. */
   logprobs?: PartLogprob[];
+  /** Of the next tokens of the prompt, when asked for; such pieces come before all others. */
+  promptLogprobs?: PromptLogprob[];
   /** What this piece adds to an answer that is split; marks between its parts are in `text` only. */
   answer?: readonly AnswerPart[];
 }
@@ -60,6 +62,8 @@ export interface GenerationResult<Json = unknown> {
   seed: number;
   /** One entry a token, when asked for. */
   logprobs?: PartLogprob[];
+  /** One entry a token of the prompt, when asked for. */
+  promptLogprobs?: PromptLogprob[];
   /** Token counts. */
   usage: Usage;
   /** How long it took. */

@@ -4,6 +4,8 @@ import { answerGrammar, type AnswerRules } from "../src/api/tool_grammar.ts";
 import { FORMATS, GENERIC, type ToolFormat } from "../src/text/tools/formats.ts";
 import { createConstraint } from "../src/grammar/constraint.ts";
 import { idOfSpecial } from "../src/text/special_trie.ts";
+import { TOKEN_TYPE } from "../src/text/token_type.ts";
+import { Tokenizer } from "../src/text/tokenizer.ts";
 import { Vocab } from "../src/text/vocab.ts";
 import { allowedTokens, BYTES, compile } from "./grammar_support.ts";
 import { test, testUnless } from "./support.ts";
@@ -21,6 +23,7 @@ const RULES: AnswerRules = {
   single: false,
   text: undefined,
   reasoning: undefined,
+  controls: [],
   thinking: "free",
 };
 const BYTE_0 = 3, END = 2;
@@ -180,5 +183,72 @@ testUnless(
     const required = createConstraint(compile(answerGrammar({ ...RULES, required: true })!), vocab.tables);
     const first = allowedTokens(required, vocab);
     assert(first.includes(mark) && first.every((id) => CALL.startsWith(vocab.textOf(id))));
+  },
+);
+
+const CONTROLS = ["<tool_call>", "</tool_call>", "<|im_start|>", "<|box_start|>", "<|box_end|>"];
+let controlled: Vocab | undefined;
+
+/** A real vocabulary in which those are control tokens, as many files have it. */
+function withControls(): Vocab {
+  if (controlled !== undefined) return controlled;
+  const source = readSource("qwen2_5");
+  const { tables } = Vocab.build(source);
+  const tokenTypes = Int32Array.from(tables.types);
+  for (const name of CONTROLS) tokenTypes[idOfSpecial(tables, name)] = TOKEN_TYPE.control;
+  return controlled = Vocab.build({ ...source, tokenTypes });
+}
+
+testUnless(
+  vocabularyMissing("qwen2_5"),
+  "answer grammar: marks that are control tokens may be written as such, where they belong and nowhere else",
+  () => {
+    const vocab = withControls();
+    const tokenizer = new Tokenizer(vocab);
+    const [open, close] = CONTROLS.map((name) => idOfSpecial(vocab.tables, name)) as [number, number];
+    const parameters = { properties: { a: { type: "string" }, b: { enum: ["<tool_call>"] } }, required: ["a", "b"] };
+    const rules = { tools: [NOW, { name: "f", parameters }], required: true, controls: CONTROLS };
+    const walker = createConstraint(compile(answerGrammar({ ...RULES, ...rules })!), vocab.tables);
+    const controlsNow = (): number[] => allowedTokens(walker, vocab).filter((id) => vocab.isSpecial(id));
+    const write = (text: string): void => {
+      for (const token of tokenizer.encode(text, { addBos: false })) walker.accept(token);
+    };
+    assertEquals(controlsNow(), [open]);
+    walker.accept(open);
+    assertEquals(controlsNow(), []);
+    write('\n{"name": "f", "arguments": {"a":"x');
+    assertEquals(controlsNow(), [], "not in an argument's text");
+    write('","b":"');
+    assertEquals(controlsNow(), [], "not as one that may be spelled");
+    write('<tool_call>"}}\n');
+    assertEquals(controlsNow(), [close]);
+    walker.accept(close);
+    assertEquals(controlsNow(), [...vocab.tables.eogIds].filter((id) => vocab.isSpecial(id)), "the answer may end");
+    write("\n");
+    assertEquals(controlsNow(), [open]);
+    write(NOW_CALL); // spelled it is right too
+  },
+);
+
+testUnless(
+  vocabularyMissing("qwen2_5"),
+  "answer grammar: reasoning ends with the control token that is its mark",
+  () => {
+    const vocab = withControls();
+    const reasoning = { open: "<|box_start|>", close: "<|box_end|>" };
+    const [open, close] = [reasoning.open, reasoning.close].map((name) => idOfSpecial(vocab.tables, name)) as [
+      number,
+      number,
+    ];
+    const rules = { reasoning, required: true, controls: [reasoning.open, reasoning.close] };
+    const walker = createConstraint(compile(answerGrammar({ ...RULES, ...rules })!), vocab.tables);
+    assert(allowedTokens(walker, vocab).includes(open));
+    walker.accept(open);
+    for (const token of new Tokenizer(vocab).encode("I must <|box", { addBos: false })) walker.accept(token);
+    assert(allowedTokens(walker, vocab).includes(close));
+    assert(!allowedTokens(walker, vocab).some((id) => vocab.isEog(id)), "not before the call");
+    walker.accept(close);
+    const after = allowedTokens(walker, vocab).map((id) => vocab.textOf(id));
+    assert(after.every((text) => CALL.startsWith(text.trim())), JSON.stringify(after.slice(0, 9)));
   },
 );

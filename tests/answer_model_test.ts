@@ -137,6 +137,19 @@ test("answer: a control token that is a call's mark starts the constraint", () =
     assertEquals(none.answer, { text: "[TOOL_CALLS][TOOL_CALLS]", reasoning: "", toolCalls: [] });
   }, { comment: "[TOOL_CALLS] [", controls: ["[TOOL_CALLS]"] }));
 
+test("answer: a call that must come is written with the control tokens of its marks", () =>
+  withModel(async (model) => {
+    const [open, close] = [FIRST_FILLER, FIRST_FILLER + 1];
+    const logitBias = { [open]: 100, [close]: 100 };
+    const options = { ...WILD, tools, toolChoice: "required", logitBias } as const;
+    const { answer, tokens, text } = await model.generate(QUESTION, options).result();
+    checkCall(answer!.toolCalls[0]!);
+    assertEquals([answer!.text, tokens[0]], ["", open]);
+    const marks = tokens.filter((id) => id === open || id === close);
+    assertEquals(marks, marks.map((_, i) => i % 2 === 0 ? open : close));
+    assert(marks.length > 1 && /^<tool_call>\n\{[^]*\}\n<\/tool_call>/.test(text), text);
+  }, { comment: "<tool_call>", controls: ["<tool_call>", "</tool_call>"] }));
+
 test("answer: a chat keeps calls and takes results", () =>
   withModel(async (model) => {
     const chat = model.chat({ tools, ...WILD });

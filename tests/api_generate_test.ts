@@ -180,9 +180,11 @@ test("generate: what is out of range is refused, by name, and never an unhandled
       ["topK", { topK: 2.5 }],
       ["minP", { minP: NaN }],
       ["seed", { seed: -3 }],
-      ["maxTokens", { maxTokens: 0 }],
+      ["maxTokens", { maxTokens: -1 }],
       ["stop", { stop: "" }],
       ["logprobs", { logprobs: 257 }],
+      ["promptLogprobs", { promptLogprobs: 257 }],
+      ["client", { client: "x".repeat(257) }],
       ["logitBias", { logitBias: { 100000: 1 } }],
       ["repetitionPenalty", { repetitionPenalty: 0 }],
     ];

@@ -1,5 +1,5 @@
 /** A device of a few arrays for the scheduler: keys and values are hashes of everything before, see fake_device.ts. */
-import type { PlannedStep } from "../src/engine/scheduler.ts";
+import type { PlannedStep } from "../src/engine/planned_step.ts";
 import { type Dice, must } from "./dice.ts";
 import { mix, sampleOf } from "./fake_device.ts";
 

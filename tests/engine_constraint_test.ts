@@ -89,7 +89,7 @@ const prompt = (id: number): Int32Array => Int32Array.from({ length: 10 }, (_, i
 
 function request(id: number, more: Partial<GenerationRequest> = {}): ToEngine {
   const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 5, credit: CREDIT, ignoreEos: true };
-  const free = { logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+  const free = { logprobs: false, grammar: undefined, salt: "", client: "", queueTimeoutMs: 0 };
   return { type: "submit", request: { id, tokens: prompt(id), ...plain, ...free, ...more } };
 }
 

@@ -98,7 +98,7 @@ async function generate(
     });
     for (const [id, request] of requests.entries()) {
       const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: NEW_TOKENS, credit: CREDIT };
-      const free = { ignoreEos: true, logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+      const free = { ignoreEos: true, logprobs: false, grammar: undefined, salt: "", client: "", queueTimeoutMs: 0 };
       loop.handle({ type: "submit", request: { id, tokens: prompt(id), ...plain, ...free, ...request } });
     }
     loop.run();

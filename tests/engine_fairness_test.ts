@@ -4,37 +4,11 @@ import { NO_SAMPLING } from "../src/engine/batch.ts";
 import { shareChunk } from "../src/engine/chunk_size.ts";
 import { PagePool } from "../src/engine/pages.ts";
 import { PrefixIndex } from "../src/engine/prefix_index.ts";
-import { type PlannedStep, Scheduler } from "../src/engine/scheduler.ts";
-import type { Sequence, SequenceRequest } from "../src/engine/sequence.ts";
+import { Scheduler } from "../src/engine/scheduler.ts";
+import type { Sequence } from "../src/engine/sequence.ts";
 import { PASSES_MAX } from "../src/engine/waiting.ts";
+import { PAGE, request, scheduler, step } from "./scheduler_support.ts";
 import { test } from "./support.ts";
-
-const PAGE = 16;
-
-let nextId = 1;
-function request(nPrompt: number, more: Partial<SequenceRequest> = {}): SequenceRequest {
-  const id = nextId++;
-  const tokens = Array.from({ length: nPrompt }, (_, i) => 1000 * id + i);
-  const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, maxTokens: 8, credit: 256, constrained: false };
-  return { id, tokens, ...plain, salt: "", queueTimeoutMs: 0, ...more };
-}
-
-/** `nPages` usable pages. */
-function scheduler(maxSequences: number, nPages: number): Scheduler {
-  return new Scheduler({ maxSequences, groups: [{ pageTokens: PAGE, nPages: nPages + 1, window: 0 }] });
-}
-
-/** Runs one step; ids of its sequences, in order. */
-function step(s: Scheduler, nPromptMax = 64): number[] {
-  const planned: PlannedStep | undefined = s.next(256, nPromptMax, []);
-  if (planned === undefined) return [];
-  s.finished(planned, (sequence) => {
-    sequence.tokens.push(sequence.tokens.length);
-    sequence.credit--;
-    if (sequence.tokens.length >= sequence.lengthMax) s.end(sequence);
-  });
-  return planned.entries.map(({ sequence }) => sequence.id);
-}
 
 test("pages: sequences grow as long as there are pages, then the youngest starts again later", () => {
   const s = scheduler(3, 4);
@@ -113,14 +87,21 @@ test("prefix index: a prefix computed twice is held once", () => {
 });
 
 test("chunks: the oldest gets half, the shortest of the others are served first, nothing is wasted", () => {
-  assertEquals(shareChunk([1000], 64), [64]);
-  assertEquals(shareChunk([1000, 1000], 64), [32, 32]);
-  assertEquals(shareChunk([1000, 500, 20], 64), [32, 12, 20]);
-  assertEquals(shareChunk([1000, 10, 20], 64), [34, 10, 20]);
-  assertEquals(shareChunk([10, 500, 500], 64), [10, 54, 0]);
-  assertEquals(shareChunk([3, 4], 64), [3, 4]);
-  assertEquals(shareChunk([9, 9], 1), [1, 0]);
-  assertEquals([shareChunk([], 64), shareChunk([5], 0)], [[], [0]]);
+  const share = (left: number[], budget: number): number[] => shareChunk(left, left.map(() => 7), budget);
+  assertEquals(share([1000], 64), [64]);
+  assertEquals(share([1000, 1000], 64), [32, 32]);
+  assertEquals(share([1000, 500, 20], 64), [32, 12, 20]);
+  assertEquals(share([1000, 10, 20], 64), [34, 10, 20]);
+  assertEquals(share([10, 500, 500], 64), [10, 54, 0]);
+  assertEquals(share([3, 4], 64), [3, 4]);
+  assertEquals(share([9, 9], 1), [1, 0]);
+  assertEquals([share([], 64), share([5], 0)], [[], [0]]);
+});
+
+test("chunks: beside the oldest the client that was given least is served first, then the next", () => {
+  assertEquals(shareChunk([1000, 20, 500], [5, 5, 4], 64), [32, 0, 32]);
+  assertEquals(shareChunk([1000, 20, 500], [0, 4, 5], 64), [32, 20, 12]);
+  assertEquals(shareChunk([1000, 30, 10, 25], [9, 9, 9, 8], 64), [32, 0, 7, 25]);
 });
 
 test("fair: a short prompt that comes after a long one ends first, and short ones don't hold up the long one", () => {
@@ -160,10 +141,10 @@ test("fair: a sequence that needs many pages is passed by few, then they come to
 test("room: what does not fit into a step comes later, by biases as by tables", () => {
   const groups = [{ pageTokens: PAGE, nPages: 101, window: 0 }];
   const bias = (n: number) => ({ ...NO_SAMPLING, bias: Array.from({ length: n }, (_, i) => [i, 1] as const) });
-  const s = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 100, biases: 10 } });
+  const s = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 100, biases: 10, outs: 4 } });
   const [a, b, c] = [6, 6, 4].map((n) => s.add(request(4, { sampling: bias(n), maxTokens: 2 }), 0)) as Sequence[];
   assertEquals([step(s), step(s), step(s)], [[a!.id, c!.id], [a!.id, c!.id], [b!.id]]);
-  const t = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 5, biases: 0 } });
+  const t = new Scheduler({ maxSequences: 4, groups, room: { tableEntries: 5, biases: 0, outs: 4 } });
   const [d, e, f] = [40, 40, 4].map((n) => t.add(request(n, { maxTokens: 1 }), 0)) as Sequence[];
   assertEquals([step(t), step(t), step(t)], [[d!.id, f!.id], [d!.id], [e!.id]]);
 });

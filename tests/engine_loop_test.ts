@@ -107,7 +107,7 @@ function setUp(maxSequences = 2) {
 function request(id: number, more: Partial<GenerationRequest> = {}): ToEngine {
   const tokens = Int32Array.from({ length: 10 }, (_, i) => 1000 * id + i);
   const plain = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 5, credit: CREDIT, ignoreEos: false };
-  const free = { logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+  const free = { logprobs: false, grammar: undefined, salt: "", client: "", queueTimeoutMs: 0 };
   return { type: "submit", request: { id, tokens, ...plain, ...free, ...more } };
 }
 
@@ -243,7 +243,7 @@ test("loop: prompts that are empty or fill the context are refused with what is 
   const { loop, posted } = setUp();
   loop.handle(request(1, { tokens: new Int32Array(0) }));
   loop.handle(request(2, { tokens: new Int32Array(128) }));
-  loop.handle(request(3, { tokens: new Int32Array(127), maxTokens: 0 }));
+  loop.handle(request(3, { tokens: new Int32Array(127), maxTokens: undefined }));
   loop.run();
   const codes = [1, 2].map((id) => {
     const { last } = told(posted, id);

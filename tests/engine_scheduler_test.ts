@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { NO_SAMPLING } from "../src/engine/batch.ts";
 import { PagePool } from "../src/engine/pages.ts";
 import { PrefixIndex } from "../src/engine/prefix_index.ts";
-import { type PlannedStep, Scheduler } from "../src/engine/scheduler.ts";
+import type { PlannedStep } from "../src/engine/planned_step.ts";
+import { Scheduler } from "../src/engine/scheduler.ts";
 import type { Sequence } from "../src/engine/sequence.ts";
 import { test } from "./support.ts";
 
@@ -24,6 +25,7 @@ function request(tokens: number[], maxTokens = 8, credit = 256) {
     credit,
     constrained: false,
     salt: "",
+    client: "",
     queueTimeoutMs: 0,
   };
 }

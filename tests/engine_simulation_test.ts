@@ -23,7 +23,7 @@ const only = env("REALIZAR_SIMULATION_SEED");
 
 for (let part = 0; part < PARTS && only === undefined; part++) {
   test(`simulation: ${STEPS_A_PART} steps of random traffic, part ${part + 1} of ${PARTS}`, () => {
-    const sums = { steps: 0, expired: 0, failedSteps: 0, preemptions: 0, found: 0, ended: 0 };
+    const sums = { steps: 0, expired: 0, failedSteps: 0, preemptions: 0, found: 0, scored: 0, guests: 0, ended: 0 };
     for (let seed = part * 1_000_000; sums.steps < STEPS_A_PART; seed++) {
       const tally = live(seed);
       for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += tally[name];

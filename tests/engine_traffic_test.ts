@@ -2,13 +2,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { NO_SAMPLING } from "../src/engine/batch.ts";
 import { EngineLoop } from "../src/engine/loop.ts";
-import type { FromEngine, GenerationRequest, ToEngine } from "../src/engine/protocol.ts";
+import type { FromEngine, GenerationRequest, ToEngine, WireLogprob } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { createStats, readStats } from "../src/engine/stats.ts";
 import { RealizarError } from "../src/errors.ts";
 import type { Constraint } from "../src/grammar/wire.ts";
 import { Dice } from "./dice.ts";
-import { FakeDevice, mix, sampleOf } from "./fake_device.ts";
+import { FakeDevice, mix, sampleOf, scoreOf } from "./fake_device.ts";
 import { test } from "./support.ts";
 
 const VOCAB = 64;
@@ -37,7 +37,7 @@ class EvenConstraint implements Constraint {
 function expectedTokens({ tokens, maxTokens, grammar }: GenerationRequest): number[] {
   let hash = 0;
   for (const token of tokens) hash = mix(hash, token);
-  return Array.from({ length: maxTokens }, (_, n) => {
+  return Array.from({ length: maxTokens! }, (_, n) => {
     let token = sampleOf(hash, VOCAB);
     if (grammar !== undefined && n % 2 === 0 && token % 2 === 1) token = (token + 1) % VOCAB;
     hash = mix(hash, token);
@@ -45,8 +45,18 @@ function expectedTokens({ tokens, maxTokens, grammar }: GenerationRequest): numb
   });
 }
 
+/** What is to be told of a prompt. */
+function expectedScores({ tokens, promptTop }: GenerationRequest): WireLogprob[] {
+  let hash = 0;
+  return promptTop === undefined ? [] : Array.from(tokens.subarray(1), (token, i) => {
+    hash = mix(hash, tokens[i]!);
+    return scoreOf(hash, token, promptTop);
+  });
+}
+
 interface Told {
   request: GenerationRequest;
+  scores: WireLogprob[];
   tokens: number[];
   last: FromEngine | undefined;
   /** Given so far. */
@@ -75,7 +85,11 @@ class Traffic {
     this.#device.onWait = () => this.#meanwhile();
     this.#loop = new EngineLoop({
       runner: this.#device,
-      scheduler: new Scheduler({ maxSequences: MAX_SEQUENCES, groups: [{ ...sizes, window: 0 }] }),
+      scheduler: new Scheduler({
+        maxSequences: MAX_SEQUENCES,
+        groups: [{ ...sizes, window: 0 }],
+        room: { tableEntries: Infinity, biases: Infinity, outs: MAX_SEQUENCES },
+      }),
       contextSize: CONTEXT,
       maxStepTokens: 32,
       vocabSize: VOCAB,
@@ -136,15 +150,17 @@ class Traffic {
       sampling: NO_SAMPLING,
       penaltyWindow: 0,
       stops: [],
-      maxTokens: 1 + dice.roll(11),
+      maxTokens: dice.roll(12),
       credit: dice.once(3) ? 2 : 100,
       ignoreEos: false,
       logprobs: false,
       grammar: dice.once(3) ? { words: new Int32Array(0) } : undefined,
+      promptTop: dice.once(3) ? dice.roll(3) : undefined,
       salt: "",
+      client: dice.once(2) ? "often" : `client ${dice.roll(5)}`,
       queueTimeoutMs: dice.once(4) ? 1 + dice.roll(100) : 0,
     };
-    this.told.set(id, { request, tokens: [], last: undefined, credit: request.credit });
+    this.told.set(id, { request, scores: [], tokens: [], last: undefined, credit: request.credit });
     this.#inbox.push({ type: "submit", request });
   }
 
@@ -155,6 +171,10 @@ class Traffic {
         assert(one.last === undefined, `generation ${id} goes on after its end`);
         one.tokens.push(...message.tokens.slice(i === 0 ? 0 : message.tokenEnds[i - 1]!, message.tokenEnds[i]!));
       });
+    } else if (message.type === "scored") {
+      const one = this.told.get(message.id)!;
+      assert(one.last === undefined && one.tokens.length === 0, `prompt ${message.id} is scored too late`);
+      one.scores.push(...message.scores);
     } else if (message.type === "ended" || message.type === "failed") {
       const one = this.told.get(message.id)!;
       assert(one.last === undefined, `generation ${message.id} ended twice`);
@@ -165,17 +185,21 @@ class Traffic {
 
 test("traffic: every generation ends once and is what it is alone, whatever happens around it", () => {
   const endings = new Map<string, number>();
-  let nPreemptions = 0;
+  let nPreemptions = 0, nScored = 0;
   for (let seed = 1; seed <= N_SEEDS; seed++) {
     const traffic = new Traffic(seed);
     traffic.run();
     nPreemptions += readStats(traffic.stats).nPreemptions;
-    for (const { request, tokens, last } of traffic.told.values()) {
+    for (const { request, scores, tokens, last } of traffic.told.values()) {
       const expected = expectedTokens(request);
       const what = last!.type === "ended" ? last!.finishReason : last!.type === "failed" ? last!.error.code : "?";
       endings.set(what, (endings.get(what) ?? 0) + 1);
       assertEquals(tokens, expected.slice(0, tokens.length), `seed ${seed}, generation ${request.id}`);
       if (what === "length") assertEquals(tokens.length, expected.length);
+      const expectedOfPrompt = expectedScores(request);
+      const nTold = tokens.length > 0 || what === "length" ? expectedOfPrompt.length : scores.length;
+      assertEquals(scores, expectedOfPrompt.slice(0, nTold), `seed ${seed}, prompt ${request.id}`);
+      nScored += scores.length;
     }
   }
   for (
@@ -183,5 +207,5 @@ test("traffic: every generation ends once and is what it is alone, whatever happ
   ) {
     assert(endings.get(what)! >= atLeast, `${what}: ${endings.get(what)}`);
   }
-  assert(nPreemptions > 50, `${nPreemptions} preemptions`);
+  assert(nPreemptions > 50 && nScored > 5000, `${nPreemptions} preemptions, ${nScored} tokens of prompts`);
 });

@@ -6,11 +6,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { ResultReader } from "../src/engine/batch.ts";
 import type { StepRunner } from "../src/engine/flights.ts";
+import type { WireLogprob } from "../src/engine/protocol.ts";
 import { RealizarError } from "../src/errors.ts";
 
 const MAGIC = 0x31425a52;
 const HOLD_SAMPLE = 1;
 const GARBAGE = 0x5bd1e995;
+const TARGET = 4;
 
 /** The hash after one more token. */
 export function mix(hash: number, token: number): number {
@@ -21,6 +23,12 @@ export function mix(hash: number, token: number): number {
 /** The token a device of `vocabSize` tokens samples after this hash, when everything is allowed. */
 export function sampleOf(hash: number, vocabSize: number): number {
   return mix(hash, 77) % vocabSize;
+}
+
+/** The log-probability that a device has for a token after this hash, and its likeliest tokens: numbers to compare. */
+export function scoreOf(hash: number, token: number, nTop: number): WireLogprob {
+  const top = Array.from({ length: nTop }, (_, i) => ({ token: mix(hash, 1000 + i) % 1024, logprob: -i }));
+  return { logprob: -(mix(hash, token) % 4096), top };
 }
 
 /** The `n` tokens that follow a prompt when nothing interferes: what a generation must be. */
@@ -143,14 +151,31 @@ export class FakeDevice implements StepRunner {
     const { words } = step;
     const nOuts = words[5]!;
     const outsAt = 16 + 8 * words[3]! + pad(words[6]!) + pad(words[4]!);
-    const reader = new ResultReader(32 + 32 * nOuts);
+    const nTopOf = (i: number): number => words[outsAt + 20 * i + 13]!;
+    let topAt = 0;
+    for (let i = 0; i < nOuts; i++) topAt += nTopOf(i);
+    const reader = new ResultReader(32 + 32 * nOuts + 8 * topAt);
     const ints = new Int32Array(reader.bytes.buffer);
+    const floats = new Float32Array(reader.bytes.buffer);
     ints[2] = nOuts;
     ints[4] = 1000;
+    topAt = 0;
     for (let i = 0; i < nOuts; i++) {
       const at = outsAt + 20 * i;
       const { position, slot, hash } = rows[words[at]!]!;
       assertEquals(words[at + 18], position + 1, "the draw's position");
+      if (words[at + 1] === TARGET) {
+        const { logprob, top } = scoreOf(hash, words[at + 14]!, nTopOf(i));
+        ints[8 + 8 * i] = -1;
+        floats[11 + 8 * i] = logprob;
+        ints.set([topAt, top.length], 12 + 8 * i);
+        for (const [j, one] of top.entries()) {
+          ints[8 + 8 * nOuts + 2 * (topAt + j)] = one.token;
+          floats[9 + 8 * nOuts + 2 * (topAt + j)] = one.logprob;
+        }
+        topAt += top.length;
+        continue;
+      }
       let token = this.#choose(sampleOf(hash, this.sizes.vocabSize), words[at + 17]!, step.masks);
       if (this.sample !== undefined) token = this.sample(position, slot, token);
       this.#last[slot] = token;

@@ -60,9 +60,10 @@ test("a Worker terminated in the middle of a step: its streams fail, everything 
   hold(HOLD_MS);
   const failed = Promise.withResolvers<RealizarError>();
   const request = { sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 4, credit: CREDIT, ignoreEos: true };
-  const free = { logprobs: false, grammar: undefined, salt: "", queueTimeoutMs: 0 };
+  const free = { logprobs: false, grammar: undefined, salt: "", client: "", queueTimeoutMs: 0 };
   client.submit({ ...request, ...free, tokens: Int32Array.of(1, 2, 3) }, {
     started() {},
+    scored() {},
     step() {},
     ended: () => failed.reject(new Error("it ended")),
     failed: failed.resolve,

@@ -6,9 +6,9 @@ import { type Library, openLibrary } from "../src/platform/library.ts";
 import { PLAN_RECORDS } from "../src/plan/layout.ts";
 import { type RowSymbol, weightTableOf } from "../src/plan/plan.ts";
 import { readRecord, writeRecord } from "../src/record.ts";
+import { gpuIsa } from "./gpu.ts";
 
-const PAGE_TOKENS = 16;
-const PAGES_PER_SLOT = 8;
+const SLOT_TOKENS = 128;
 
 /** Tokens of one sequence in a step. */
 export interface Part {
@@ -54,19 +54,46 @@ export interface WantedSteps {
   k: number;
 }
 
+/** How plans are opened, where it is not as usual. */
+export interface OpEngineOptions {
+  /** No fusion at all. */
+  noFusion?: boolean;
+  /** Fusion pattern i is off when bit i is set. */
+  patternsOff?: readonly [number, number];
+  /** Sequences, of up to 128 tokens each; default 4. */
+  slots?: number;
+  /** Tokens of a page of the cache; default 16. */
+  pageTokens?: number;
+  /** Default: the one that is found. */
+  library?: Library;
+}
+
 /** One executor, for many plans one after another. */
 export class OpEngine implements Disposable {
-  readonly library: Library = openLibrary();
+  readonly library: Library;
   readonly #engine: number;
   readonly #writer = new BatchWriter();
   readonly #flags: number;
+  readonly #patternsOff: readonly [number, number];
+  readonly #slots: number;
+  readonly #pageTokens: number;
   /** The machine has the instruction set asked for. */
   readonly usable: boolean;
 
   /** `deterministic` false: the ways that depend on the number of rows, where the executor has them. */
-  constructor(backend: "ref" | "cpu" | "cuda", isa: keyof typeof ISAS = "auto", deterministic = true) {
-    this.#flags = deterministic ? PLAN_FLAGS.deterministic : 0;
-    this.#engine = openEngine(this.library, backend, 0, 2, ISAS[isa]);
+  constructor(
+    backend: "ref" | "cpu" | "cuda",
+    isa: keyof typeof ISAS = "auto",
+    deterministic = true,
+    { noFusion = false, patternsOff = [0, 0], slots = 4, pageTokens = 16, library = openLibrary() }: OpEngineOptions =
+      {},
+  ) {
+    this.library = library;
+    this.#patternsOff = patternsOff;
+    this.#slots = slots;
+    this.#pageTokens = pageTokens;
+    this.#flags = (deterministic ? PLAN_FLAGS.deterministic : 0) | (noFusion ? PLAN_FLAGS.noFusion : 0);
+    this.#engine = openEngine(this.library, backend, 0, 2, backend === "cuda" ? gpuIsa() : ISAS[isa]);
     this.usable = isa === "auto" || engineFacts(this.library, this.#engine).isa === ISAS[isa];
   }
 
@@ -80,8 +107,9 @@ export class OpEngine implements Disposable {
         size: STRUCTS.rz_plan_options.size,
         flags: this.#flags,
         max_tokens: 128,
-        max_seqs: 4,
+        max_seqs: this.#slots,
         max_outs: 128,
+        patterns_off: this.#patternsOff,
       });
       const plan = check(native.rz_plan_open(weights, made.bytes, made.bytes.length, options));
       const read = made.data.map((_, i) => this.#readWeight(weights, made, i));
@@ -112,10 +140,10 @@ export class OpEngine implements Disposable {
 
   #openCache({ groups, kvDtype }: MadePlan): number {
     const { rz_cache_options: options, rz_cache_group: group } = STRUCTS;
-    const bytes = writeRecord(options, { size: options.size, n_groups: groups.length, n_slots: 4 });
+    const bytes = writeRecord(options, { size: options.size, n_groups: groups.length, n_slots: this.#slots });
     for (const [i, { nLayers, kCols, vCols, window }] of groups.entries()) {
       const sizes = { n_layers: nLayers, window, k_cols: kCols, v_cols: vCols, k_dtype: kvDtype, v_dtype: kvDtype };
-      const n = { n_pages: 1 + 4 * PAGES_PER_SLOT, page_tokens: PAGE_TOKENS };
+      const n = { n_pages: 1 + this.#slots * SLOT_TOKENS / this.#pageTokens, page_tokens: this.#pageTokens };
       writeRecord(group, { ...sizes, ...n }, bytes, 32 + i * group.size);
     }
     return this.library.check(this.library.native.rz_cache_open(this.#engine, bytes));
@@ -144,8 +172,8 @@ export class OpEngine implements Disposable {
     const { native, check } = this.library;
     const seqs = parts.map(({ slot, nPast, tokens }) => {
       const pages = Array.from(
-        { length: Math.ceil((nPast + tokens.length) / PAGE_TOKENS) },
-        (_, i) => (slot + 1) * PAGES_PER_SLOT - i,
+        { length: Math.ceil((nPast + tokens.length) / this.#pageTokens) },
+        (_, i) => (slot + 1) * SLOT_TOKENS / this.#pageTokens - i,
       );
       return { slot, nPast, tokens, pages: groups.map(() => pages) };
     });

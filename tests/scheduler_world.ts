@@ -3,15 +3,18 @@
  * must always hold is checked after every step; the first thing that does not is thrown.
  */
 import { NO_SAMPLING } from "../src/engine/batch.ts";
-import { type PlannedStep, Scheduler } from "../src/engine/scheduler.ts";
+import type { PlannedStep } from "../src/engine/planned_step.ts";
+import { Scheduler } from "../src/engine/scheduler.ts";
 import type { Sequence } from "../src/engine/sequence.ts";
-import { PASSES_MAX } from "../src/engine/waiting.ts";
+import { OVERTAKES_MAX, PASSES_MAX } from "../src/engine/waiting.ts";
 import { ArrayDevice } from "./array_device.ts";
 import { Dice, must } from "./dice.ts";
 import { mix, sampleOf } from "./fake_device.ts";
+import { checkScores, Guests } from "./scheduler_checks.ts";
 
 const VOCAB = 50;
-const QUEUE_MAX = 6;
+/** Places in the queue, in most worlds and in those of one client with many requests beside guests. */
+const QUEUE_MAX = 6, CROWD_MAX = 100;
 
 interface Life {
   sequence: Sequence;
@@ -25,33 +28,28 @@ interface Life {
   seen: number;
 }
 
+const NOTHING = {
+  steps: 0,
+  tokens: 0,
+  ended: 0,
+  expired: 0,
+  failedSteps: 0,
+  preemptions: 0,
+  found: 0,
+  /** Prompt tokens whose log-probabilities came. */
+  scored: 0,
+  /** Clients with one request that got a place. */
+  guests: 0,
+  /** The longest idleness, as a share of what is allowed. */
+  worstIdle: 0,
+};
+
 /** What a world counted. */
-export interface Tally {
-  steps: number;
-  tokens: number;
-  ended: number;
-  expired: number;
-  failedSteps: number;
-  preemptions: number;
-  found: number;
-  longestIdle: number;
-  /** The same as a share of what is allowed. */
-  worstIdle: number;
-}
+export type Tally = typeof NOTHING;
 
 /** One scheduler, its device and its users. */
 export class SchedulerWorld {
-  readonly tally: Tally = {
-    steps: 0,
-    tokens: 0,
-    ended: 0,
-    expired: 0,
-    failedSteps: 0,
-    preemptions: 0,
-    found: 0,
-    longestIdle: 0,
-    worstIdle: 0,
-  };
+  readonly tally: Tally = { ...NOTHING };
   readonly #dice: Dice;
   readonly #pageTokens: number;
   readonly #window: number;
@@ -62,9 +60,13 @@ export class SchedulerWorld {
   readonly #device: ArrayDevice;
   readonly #lives = new Map<Sequence, Life>();
   readonly #flights: PlannedStep[] = [];
+  readonly #guests = new Guests();
   readonly #holders: Uint16Array;
   readonly #arrivals: number;
   readonly #trouble: number;
+  /** `one`: nobody says who asks. `few`: several who share. `crowd`: one who asks for much, and guests. */
+  readonly #clients: "one" | "few" | "crowd";
+  readonly #queueMax: number;
   #nAdded = 0;
   #now = 0;
 
@@ -80,20 +82,26 @@ export class SchedulerWorld {
     const nPages = 1 + alone + dice.roll(alone * (this.#maxSequences - 1) + 1);
     this.#arrivals = 1 + dice.roll(12);
     this.#trouble = 10 + dice.roll(200);
+    this.#clients = dice.once(20) ? "crowd" : dice.once(2) ? "few" : "one";
+    this.#queueMax = this.#clients === "crowd" ? CROWD_MAX : QUEUE_MAX;
     this.#tableEntries = dice.once(3) ? alone + 1 + dice.roll(2 * alone) : Infinity;
     this.#scheduler = new Scheduler({
       maxSequences: this.#maxSequences,
-      room: { tableEntries: this.#tableEntries, biases: Infinity },
+      room: { tableEntries: this.#tableEntries, biases: Infinity, outs: this.#maxSequences },
       groups: [{ pageTokens: this.#pageTokens, nPages, window: this.#window }],
     });
-    const [pageTokens, window, nSlots] = [this.#pageTokens, this.#window, this.#maxSequences];
-    this.#device = new ArrayDevice({ vocabSize: VOCAB, pageTokens, nPages, nSlots, window }, dice);
+    const sizes = { pageTokens: this.#pageTokens, nPages, nSlots: this.#maxSequences, window: this.#window };
+    this.#device = new ArrayDevice({ vocabSize: VOCAB, ...sizes }, dice);
     this.#holders = new Uint16Array(nPages);
   }
 
-  /** Steps in which a sequence that could go on may stand still: all before it, twice, and a few that passed it. */
+  /**
+   * Steps in which a sequence that could go on may stand still: all before it, twice, and a few that passed it; each
+   * that waits may have been overtaken.
+   */
   get #idleMax(): number {
-    return 2 * this.#lengthMax * (QUEUE_MAX + 2 * this.#maxSequences + PASSES_MAX);
+    const each = this.#clients === "one" ? 1 : 1 + OVERTAKES_MAX;
+    return 2 * this.#lengthMax * (each * this.#queueMax + 2 * this.#maxSequences + PASSES_MAX);
   }
 
   /** Runs `nSteps` steps with arrivals, then until everything has ended; then nothing may be held. */
@@ -124,27 +132,25 @@ export class SchedulerWorld {
     }
     while (this.#flights.length < 2) {
       const oldest = this.#scheduler.sequences.find((one) => one.state === "running" && !one.isParked);
-      const step = this.#scheduler.next(
-        Math.max(this.#maxSequences, 16),
-        1 + this.#dice.roll(16),
-        [],
-      );
+      const started: Sequence[] = [];
+      const step = this.#scheduler.next(Math.max(this.#maxSequences, 16), 1 + this.#dice.roll(16), started);
+      this.tally.guests += this.#guests.placed(started);
       must(oldest === undefined || oldest.state === "running", () => `the oldest, ${oldest?.id}, lost its place`);
       if (step === undefined) break;
       this.#checkStep(step);
       this.#flights.push(step);
     }
     if (this.#flights.length > 0) this.#land();
-    else {for (const { sequence } of this.#lives.values()) {
-        must(sequence.credit <= 0, () => `${sequence.id} was forgotten`);
-      }}
+    else for (const { credit, id } of this.#lives.keys()) must(credit <= 0, () => `${id} was forgotten`);
     this.#checkPages();
     for (const life of this.#lives.values()) this.#checkPatience(life);
   }
 
   #arrive(): void {
-    for (let n = this.#dice.once(4) ? 4 : 1; n > 0; n--) {
-      if (this.#scheduler.nWaiting >= QUEUE_MAX) return;
+    const isCrowd = this.#clients === "crowd" && this.#dice.once(2);
+    for (let n = isCrowd ? 40 : this.#dice.once(4) ? 4 : 1; n > 0; n--) {
+      if (this.#scheduler.nWaiting >= this.#queueMax) return;
+      const client = isCrowd ? "crowd" : this.#clientOf();
       const nPrompt = 1 + this.#dice.roll(this.#lengthMax - 1);
       const nShared = this.#dice.once(2) ? this.#dice.roll(nPrompt + 1) : 0;
       const tokens = Array.from({ length: nPrompt }, (_, i) => i < nShared ? i % 7 : this.#dice.roll(VOCAB));
@@ -158,11 +164,18 @@ export class SchedulerWorld {
         credit: slowness === 0 ? 1000 : 1 + this.#dice.roll(4),
         constrained: false,
         salt: this.#dice.once(3) ? "other" : "",
+        client,
+        promptTop: this.#dice.once(4) ? 0 : undefined,
         queueTimeoutMs: this.#dice.once(3) ? 1 + this.#dice.roll(60) : 0,
       }, this.#now);
-      const hash = tokens.reduce(mix, 0);
-      this.#lives.set(sequence, { sequence, hash, slowness, idle: 0, seen: -1 });
+      if (client.startsWith("guest")) this.#guests.came(sequence, [...this.#lives.keys()]);
+      this.#lives.set(sequence, { sequence, hash: tokens.reduce(mix, 0), slowness, idle: 0, seen: -1 });
     }
+  }
+
+  #clientOf(): string {
+    if (this.#clients === "crowd") return `guest ${this.#nAdded}`;
+    return this.#clients === "few" ? `client ${this.#dice.roll(3)}` : "";
   }
 
   /** Slow readers come back; when the world closes all do. */
@@ -183,6 +196,7 @@ export class SchedulerWorld {
   }
 
   #ended(sequence: Sequence): void {
+    this.#guests.ended(sequence);
     must(this.#lives.delete(sequence), () => `sequence ${sequence.id} ended twice`);
     must(sequence.pages.length === 0 && sequence.slot < 0, () => `sequence ${sequence.id} ended and holds something`);
     this.tally.ended++;
@@ -192,7 +206,11 @@ export class SchedulerWorld {
     const step = this.#flights.shift()!;
     if (this.#dice.once(this.#trouble)) return this.#fail(step);
     const tokens = this.#device.compute(step, false);
-    this.#scheduler.finished(step, (sequence, out) => this.#accept(sequence, tokens[out]!));
+    const scored = (sequence: Sequence, first: number, n: number): void => {
+      checkScores(step, sequence, first, n);
+      this.tally.scored += n;
+    };
+    this.#scheduler.finished(step, (sequence, out) => this.#accept(sequence, tokens[out]!), scored);
     this.tally.steps++;
     this.tally.tokens += step.nTokens;
   }
@@ -217,6 +235,7 @@ export class SchedulerWorld {
       token === expected,
       () => `sequence ${sequence.id}: token ${token} at ${sequence.tokens.length}, not ${expected}`,
     );
+    must(!sequence.isScoring, () => `sequence ${sequence.id} has a token before its prompt is scored`);
     life.hash = mix(life.hash, token);
     sequence.tokens.push(token);
     sequence.credit--;
@@ -225,7 +244,8 @@ export class SchedulerWorld {
     if (sequence.tokens.length === sequence.lengthMax || this.#dice.once(40)) this.#end(life);
   }
 
-  #checkStep({ seqs, entries, nTokens }: PlannedStep): void {
+  #checkStep({ seqs, outs, entries, nTokens }: PlannedStep): void {
+    must(outs.length <= this.#maxSequences, () => `${outs.length} outs, there is room for ${this.#maxSequences}`);
     this.#countHolders();
     let n = 0, nEntries = 0;
     for (const [i, { nPast, tokens, pages }] of seqs.entries()) {
@@ -241,10 +261,8 @@ export class SchedulerWorld {
         );
       }
     }
-    must(
-      nEntries <= this.#tableEntries,
-      () => `${nEntries} entries of tables, there is room for ${this.#tableEntries}`,
-    );
+    const room = this.#tableEntries;
+    must(nEntries <= room, () => `${nEntries} entries of tables, there is room for ${room}`);
     must(n === nTokens && n > 0, () => `${n} tokens, the step says ${nTokens}`);
   }
 
@@ -266,7 +284,7 @@ export class SchedulerWorld {
       () => `${pages.used} used and ${pages.cached} kept of ${pages.total}`,
     );
     must(nRunning <= this.#maxSequences, () => `${nRunning} have a place`);
-    must(nWaiting <= QUEUE_MAX + this.#maxSequences, () => `${nWaiting} wait`);
+    must(nWaiting <= this.#queueMax + this.#maxSequences, () => `${nWaiting} wait`);
     must(nRunning + nWaiting === this.#lives.size, () => "somebody is forgotten");
   }
 
@@ -276,7 +294,6 @@ export class SchedulerWorld {
     if (has !== life.seen || sequence.credit <= 0) life.idle = 0;
     else life.idle++;
     life.seen = has;
-    this.tally.longestIdle = Math.max(this.tally.longestIdle, life.idle);
     this.tally.worstIdle = Math.max(this.tally.worstIdle, life.idle / this.#idleMax);
     must(life.idle <= this.#idleMax, () => `sequence ${sequence.id} stood still for ${life.idle} steps`);
   }

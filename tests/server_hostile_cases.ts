@@ -164,11 +164,11 @@ const TRANSPORT: readonly HostileCase[] = [
     param: "logprobs",
   },
   {
-    name: "completions: echo with logprobs",
+    name: "completions: no token wanted, and no echo",
     path: TEXT,
-    body: { model: NAME, prompt: "a", echo: true, logprobs: 1 },
+    body: { model: NAME, prompt: "a", max_tokens: 0, logprobs: 1 },
     status: 400,
-    param: "echo",
+    param: "max_tokens",
   },
   {
     name: "completions: prompts times n",

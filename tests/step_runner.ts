@@ -1,10 +1,18 @@
 /** A model below the public API: engine, weights, plan and cache of its own, and steps written by hand. */
-import { BatchWriter, NO_SAMPLING, OUT_MODES, ResultReader } from "../src/engine/batch.ts";
+import {
+  type BatchOut,
+  BatchWriter,
+  NO_SAMPLING,
+  OUT_MODES,
+  type OutSampling,
+  ResultReader,
+} from "../src/engine/batch.ts";
 import { engineFacts, openEngine, openWeights } from "../src/engine/native_model.ts";
 import { type PreparedModel, prepareModel } from "../src/engine/prepare.ts";
 import { ISAS, PLAN_FLAGS, STRUCTS } from "../src/platform/abi.ts";
 import { type Library, openLibrary } from "../src/platform/library.ts";
 import { readRecord, writeRecord } from "../src/record.ts";
+import { gpuIsa } from "./gpu.ts";
 
 /** A model's file, read and proved. */
 export interface TestModel {
@@ -42,6 +50,8 @@ export interface RunnerOptions {
   pageTokens?: number;
   /** Type number of the cache; default F32 on ref, F16 on cpu, as the product has it. */
   kvDtype?: number;
+  /** Default: the one that is found. */
+  library?: Library;
 }
 
 /** What a step computes for one sequence. */
@@ -53,6 +63,8 @@ export interface StepPart {
   want?: "all" | "last" | "none";
   /** Page table in place of the slot's own pages. */
   pages?: readonly number[];
+  /** The rows wanted are sampled from, too. */
+  sampling?: OutSampling;
 }
 
 /** A page copied before the step, in every cache group. */
@@ -79,12 +91,12 @@ export class StepRunner implements Disposable {
 
   constructor(model: TestModel, options: RunnerOptions) {
     const { slots = 4, contextSize = 128, maxTokens = 256, pageTokens = 16 } = options;
-    this.#library = openLibrary();
+    this.#library = options.library ?? openLibrary();
     this.#prepared = model.prepared;
     this.vocabSize = model.prepared.plan.vocabSize;
     this.pageTokens = pageTokens;
     this.#pagesPerSlot = Math.ceil(contextSize / pageTokens);
-    const isaMax = ISAS[options.isa ?? "auto"];
+    const isaMax = options.backend === "cuda" ? gpuIsa() : ISAS[options.isa ?? "auto"];
     this.#engine = openEngine(this.#library, options.backend, 0, options.threads ?? 2, isaMax);
     try {
       this.isa = engineFacts(this.#library, this.#engine).isa;
@@ -160,29 +172,26 @@ export class StepRunner implements Disposable {
 
   /** One step; returns the logits of the rows wanted, one after another. */
   step(parts: readonly StepPart[], copies: readonly StepCopy[] = []): Float32Array<ArrayBuffer> {
-    const rows: number[] = [];
+    const outs: BatchOut[] = [];
     let first = 0;
-    const seqs = parts.map(({ slot, nPast, tokens, want = "last", pages = this.pagesOf(slot) }) => {
+    const seqs = parts.map(({ slot, nPast, tokens, want = "last", pages = this.pagesOf(slot), sampling }) => {
       const last = first + tokens.length;
-      for (let row = want === "all" ? first : last - 1; want !== "none" && row < last; row++) rows.push(row);
+      for (let row = want === "all" ? first : last - 1; want !== "none" && row < last; row++) {
+        const mode = OUT_MODES.logits | (sampling === undefined ? 0 : OUT_MODES.sample);
+        const drawPosition = nPast + 1 + row - first;
+        outs.push({ row, mode, sampling: sampling ?? NO_SAMPLING, penaltyFrom: 0, drawPosition });
+      }
       first = last;
       const table = pages.slice(0, Math.ceil((nPast + tokens.length) / this.pageTokens));
       return { slot, nPast, tokens, pages: this.#prepared.plan.groups.map(() => table) };
     });
-    const outs = rows.map((row) => ({
-      row,
-      mode: OUT_MODES.logits,
-      sampling: NO_SAMPLING,
-      penaltyFrom: 0,
-      drawPosition: 0,
-    }));
     const everyGroup = copies.flatMap((copy) => this.#prepared.plan.groups.map((_, group) => ({ group, ...copy })));
     const ticket = this.#run(this.#writer.write({ flags: 0, after: 0, copies: everyGroup, seqs, outs }));
-    const logits = new Float32Array(rows.length * this.vocabSize);
-    if (rows.length > 0) {
+    const logits = new Float32Array(outs.length * this.vocabSize);
+    if (outs.length > 0) {
       const { native, check } = this.#library;
       const { logitsValue } = this.#prepared.plan;
-      check(native.rz_step_read(this.#engine, ticket, logitsValue, 0, rows.length, logits, logits.length));
+      check(native.rz_step_read(this.#engine, ticket, logitsValue, 0, outs.length, logits, logits.length));
     }
     return logits;
   }

@@ -7,6 +7,7 @@ import {
   checkMachine,
   installClients,
   installNpmPackages,
+  installPythonClient,
   installSchemas,
   installVocabularies,
   installZig,
@@ -25,6 +26,7 @@ async function setUp() {
   await installZig();
   await installVocabularies();
   await installClients();
+  await installPythonClient();
   await installSchemas();
   await buildNative("tests");
   await fetchModel();

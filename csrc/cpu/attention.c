@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Queries of a tile: tokens times heads. */
-#define TILE_QUERIES 24u
+#define TILE_QUERIES 60u
 
 typedef struct job {
     rz_cpu_program *p;
@@ -124,7 +124,11 @@ static void attend_run(const job *j, const tile *t, uint32_t first, rz_cpu_queri
         }
     }
     start(j, q);
-    j->p->engine->kernels->attention->run[j->kv.format](&run, q);
+    const rz_cpu_kernels *k = j->p->engine->kernels;
+    if (j->kv.format == RZ_KV_F16 && k->attention_bf16)
+        k->attention_bf16->run(&run, q);
+    else
+        k->attention->run[j->kv.format](&run, q);
 }
 
 /* Attends to part `part`; q is started here. Uses `other`. */

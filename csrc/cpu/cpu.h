@@ -82,6 +82,7 @@ typedef struct rz_cpu_int8_rows {
     rz_xblock *blocks;
     rz_xhigh *high;   /* rz_x_highs(cols) a row */
     uint32_t *n_high;
+    uint8_t *n_high_in; /* [parts][n_rows] */
     size_t n_rows;
 } rz_cpu_int8_rows;
 

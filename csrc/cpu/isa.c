@@ -13,13 +13,15 @@
 #endif
 
 #define DECLARE(isa)                                                                                                 \
+    extern const rz_cpu_few rz_cpu_few_##isa;                                                                        \
     extern const rz_cpu_int8 rz_cpu_int8_##isa;                                                                      \
     extern const rz_cpu_float rz_cpu_float_##isa;                                                                    \
     extern const rz_cpu_rows rz_cpu_rows_##isa;                                                                      \
     extern const rz_cpu_attention rz_cpu_attention_##isa;
 #define KERNELS(id, isa)                                                                                             \
     {                                                                                                                \
-        id, #isa, &rz_cpu_int8_##isa, NULL, &rz_cpu_float_##isa, NULL, &rz_cpu_rows_##isa, &rz_cpu_attention_##isa   \
+        id, #isa, &rz_cpu_few_##isa, &rz_cpu_int8_##isa, NULL, &rz_cpu_float_##isa, NULL, &rz_cpu_rows_##isa,        \
+            &rz_cpu_attention_##isa, NULL                                                                            \
     }
 
 DECLARE(base)
@@ -28,6 +30,7 @@ DECLARE(avx2)
 DECLARE(avx512)
 extern const rz_cpu_panels rz_cpu_pairs_avx512;
 extern const rz_cpu_bf16 rz_cpu_bf16_avx512;
+extern const rz_cpu_run_f16 rz_cpu_attention_bf16_avx512;
 #elif defined(__aarch64__)
 DECLARE(dotprod)
 DECLARE(i8mm)
@@ -48,15 +51,16 @@ static const rz_cpu_kernels tables[] = {
 
 #if defined(__x86_64__)
 /* AVX-512 with what only some processors have, or are fast at: [is_amd][has_bf16]. */
-#define AVX512(pairs, bf16)                                                                                          \
+#define AVX512(pairs, bf16, run_f16)                                                                                 \
     {                                                                                                                \
-        RZ_ISA_AVX512, "avx512", &rz_cpu_int8_avx512, pairs, &rz_cpu_float_avx512, bf16, &rz_cpu_rows_avx512,        \
-            &rz_cpu_attention_avx512                                                                                 \
+        RZ_ISA_AVX512, "avx512", &rz_cpu_few_avx512, &rz_cpu_int8_avx512, pairs, &rz_cpu_float_avx512, bf16,         \
+            &rz_cpu_rows_avx512, &rz_cpu_attention_avx512, run_f16                                                   \
     }
-static const rz_cpu_kernels avx512[2][2] = {
-    {AVX512(NULL, NULL), AVX512(NULL, &rz_cpu_bf16_avx512)},
-    {AVX512(&rz_cpu_pairs_avx512, NULL), AVX512(&rz_cpu_pairs_avx512, &rz_cpu_bf16_avx512)},
-};
+#define BOTH(pairs)                                                                                                  \
+    {                                                                                                                \
+        AVX512(pairs, NULL, NULL), AVX512(pairs, &rz_cpu_bf16_avx512, &rz_cpu_attention_bf16_avx512)                 \
+    }
+static const rz_cpu_kernels avx512[2][2] = {BOTH(NULL), BOTH(&rz_cpu_pairs_avx512)};
 
 static bool is_amd(void) {
     uint32_t a = 0, b = 0, c = 0, d = 0;

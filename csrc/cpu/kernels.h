@@ -25,14 +25,15 @@ typedef enum rz_cpu_layout {
 /* 32 columns of one row of activations in int8, as products take them: x = scale * q, and q has 128 * high more where
  * there is an rz_xhigh. A block with a NaN or an infinity has scale NaN. Blocks of consecutive rows lie side by side:
  * [cols / 32][rows]. [64] */
+#define RZ_X_PAIRED 6 /* of the 8 lines of 4 columns: those of pairs */
 #define RZ_X_TOP 120 /* |q|: leaves room for a weight of 4 bits in the same byte (isa/pairs.c) */
 typedef struct rz_xblock {
     int8_t q[32];
     float scale;
     float sum;       /* of x, as quantized: meets the minima of weights */
     int32_t less[3]; /* minus the sum of q: of columns 0-15, of 16-31, of all; meets the weights' offset */
-    int32_t pairs;   /* what products by pairs have too much; not in every instruction set */
-    uint32_t unused[2];
+    int32_t pairs[2]; /* what products by pairs have too much, of weights as they are and less 8; not everywhere */
+    uint32_t unused;
 } rz_xblock;
 
 /* A number above RZ_OUTLIER_OVER_RMS times its row's root mean square is an outlier: the scale of its block is that of
@@ -55,6 +56,7 @@ typedef struct rz_x8 {
     const rz_xhigh *high; /* of row r: n_high[r] from high + r * high_stride on */
     size_t high_stride;
     const uint32_t *n_high;
+    const uint8_t *n_high_in; /* [parts][n_rows]: how many of them each part of the columns has (rz_part_blocks) */
 } rz_x8;
 
 /* The same with 8 bits more, x = scale * (q + low / 256), where a block's largest number is RZ_FINE_OVER_RMS times its
@@ -79,12 +81,18 @@ typedef struct rz_panel {
     float min[2][16];        /* with its sign: added times the activations' sum */
     int32_t pairs[2][16];    /* isa/pairs.c */
 } rz_panel;
-#define RZ_PANEL_BLOCKS 8u /* panels unpacked at once: 256 columns */
+#define RZ_PANEL_BLOCKS 8u /* panels unpacked at once, at most: 256 columns */
+/* Columns are taken in parts of as many blocks (the last one may have fewer): all of about the same size. */
+static inline uint32_t rz_n_parts(uint32_t blocks) { return (blocks + RZ_PANEL_BLOCKS - 1) / RZ_PANEL_BLOCKS; }
+static inline uint32_t rz_part_blocks(uint32_t blocks) {
+    return (blocks + rz_n_parts(blocks) - 1) / rz_n_parts(blocks);
+}
 
 /* Where a tile's outliers are summed, until all columns are done. */
 typedef struct rz_panel_outliers {
     float *c;         /* [n_rows][32] */
     uint32_t *cursor; /* [n_rows]: how many of a row's are done */
+    const uint8_t *counts; /* [n_rows]: how many it has in these panels */
 } rz_panel_outliers;
 
 /* Results of a product lie in tiles of 32 weight rows: c[row of x][32]; tiles of the next 32 rows `tile_stride` floats
@@ -101,11 +109,13 @@ typedef struct rz_cpu_panels {
     uint32_t rows_from; /* with fewer rows `direct` is faster; same bits either way */
 } rz_cpu_panels;
 typedef struct rz_cpu_int8 {
+    rz_cpu_panels panels;
+} rz_cpu_int8;
+typedef struct rz_cpu_few {
     /* n_stripes x n_rows results straight from the stripes; blocks = cols / 32 */
     void (*direct[RZ_N_INT8])(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const rz_x8 *x,
                               uint32_t row, uint32_t n_rows, uint32_t blocks, float *c, size_t tile_stride);
-    rz_cpu_panels panels;
-} rz_cpu_int8;
+} rz_cpu_few;
 
 /* Products with F32 activations (row after row, x_stride floats apart), F32 accumulators in column order. */
 typedef struct rz_cpu_float {
@@ -128,8 +138,9 @@ static inline size_t rz_x_halves(size_t cols) { return (cols + 1) & ~(size_t)1; 
 typedef struct rz_cpu_rows {
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *y); /* w may be NULL */
     void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps, float *y);
-    /* A whole row to int8, n a multiple of 32; its blocks are x_rows apart. Returns the number of its outliers. */
-    uint32_t (*to_int8)(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high);
+    /* A whole row to int8, n a multiple of 32; its blocks are x_rows apart, and so are the counts of outliers in each
+     * part. Returns how many there are in all. */
+    uint32_t (*to_int8)(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high, uint8_t *high_in);
     /* A whole row; n a multiple of 32. over: RZ_FINE_OVER_RMS, 0 = all blocks are fine. */
     void (*quantize)(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *low, size_t q_rows);
     void (*glu)(uint32_t kind, float alpha, float limit, const float *g, const float *u, uint32_t n, float *y);
@@ -164,7 +175,7 @@ typedef struct rz_cpu_run {
 } rz_cpu_run;
 
 /* Queries that share a key head, and what they have seen so far. Starts with top = -inf, total and o = 0. */
-#define RZ_TILE_QUERIES 32u
+#define RZ_TILE_QUERIES 64u
 typedef struct rz_cpu_queries {
     uint32_t n;
     const float *q[RZ_TILE_QUERIES];        /* k_cols each */
@@ -195,5 +206,10 @@ typedef struct rz_cpu_attention {
     void (*put_values[RZ_N_KV_FORMATS])(const float *x, uint32_t n, uint32_t first, uint32_t cols, uint32_t lane,
                                         void *group);
 } rz_cpu_attention;
+
+/* rz_cpu_attention's run for caches in F16 with sums of products in BF16, for processors that have them. */
+typedef struct rz_cpu_run_f16 {
+    void (*run)(const rz_cpu_run *run, rz_cpu_queries *queries);
+} rz_cpu_run_f16;
 
 #endif

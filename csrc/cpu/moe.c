@@ -93,6 +93,7 @@ static rz_cpu_int8_rows head_rows(const rz_cpu_program *p, size_t h, uint32_t co
     return (rz_cpu_int8_rows){.blocks = p->int8.blocks + h * (cols / 32) * n,
                               .high = p->int8.high + h * n * rz_x_highs(cols),
                               .n_high = p->int8.n_high + h * n,
+                              .n_high_in = p->int8.n_high_in + h * n * rz_n_parts(cols / 32),
                               .n_rows = n};
 }
 

@@ -42,25 +42,25 @@ static const rz_cpu_panels *panels_of(const rz_cpu_program *p, uint32_t layout) 
 static void by_panels(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_cpu_matrix *m, uint32_t first,
                       uint32_t n, const rz_x8 *x, uint32_t row, uint32_t n_rows, float *tiles) {
     const rz_cpu_panels *k = panels_of(p, m->layout);
-    const uint32_t blocks = m->cols / 32, group = rz_cpu_unit_blocks(m->layout), units = blocks / group;
-    const uint32_t n_parts = (blocks + RZ_PANEL_BLOCKS - 1) / RZ_PANEL_BLOCKS;
-    const size_t next_bytes = units / n_parts * rz_cpu_unit_bytes(m->layout);
-    const size_t header = rz_cpu_header_bytes(m->layout, blocks);
-    const rz_panel_outliers outliers = {.c = s->outliers, .cursor = s->cursor};
+    const uint32_t blocks = m->cols / 32, group = rz_cpu_unit_blocks(m->layout), part_blocks = rz_part_blocks(blocks);
+    const size_t header = rz_cpu_header_bytes(m->layout, blocks), unit_bytes = rz_cpu_unit_bytes(m->layout);
+    const size_t next_bytes = part_blocks / group * unit_bytes;
+    rz_panel_outliers outliers = {.c = s->outliers, .cursor = s->cursor};
     memset(tiles, 0, (size_t)(n + 1) / 2 * 32 * n_rows * sizeof(float));
     for (uint32_t i = 0; i < n; i += 2, tiles += 32 * n_rows) {
         const uint8_t *stripe = m->data + (first + i) * m->stripe_bytes;
         memset(s->outliers, 0, (size_t)n_rows * 32 * sizeof(float));
         memset(s->cursor, 0, n_rows * sizeof(uint32_t));
-        for (uint32_t part = 0; part < n_parts; part++) {
-            const uint32_t b = units * part / n_parts * group, end = units * (part + 1) / n_parts * group;
+        outliers.counts = x->n_high_in + row;
+        for (uint32_t b = 0; b < blocks; b += part_blocks, outliers.counts += x->n_rows) {
+            const uint32_t n_here = rz_cpu_least(part_blocks, blocks - b);
             for (uint32_t h = 0; h < 2 && i + h < n; h++) {
-                k->unpack[m->layout](stripe + h * m->stripe_bytes, blocks, b, end - b, s->panels, h);
+                k->unpack[m->layout](stripe + h * m->stripe_bytes, blocks, b, n_here, s->panels, h);
             }
             /* The same columns of the next stripes, or the next columns of these. */
-            const uint8_t *next = stripe + header + end / group * rz_cpu_unit_bytes(m->layout);
+            const uint8_t *next = stripe + header + (b + n_here) / group * unit_bytes;
             const uint8_t *const streams[2] = {next, next + m->stripe_bytes};
-            k->multiply[m->layout](s->panels, x, row, n_rows, b, end - b, tiles, &outliers, streams, next_bytes);
+            k->multiply[m->layout](s->panels, x, row, n_rows, b, n_here, tiles, &outliers, streams, next_bytes);
         }
         for (uint32_t r = 0; r < n_rows; r++) {
             if (s->cursor[r] == 0) continue;
@@ -100,7 +100,7 @@ void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_
         if (n_rows >= panels_of(p, m->layout)->rows_from)
             by_panels(p, s, m, first, n, &x->x8, row, n_rows, tiles);
         else
-            p->engine->kernels->int8->direct[m->layout](stripes, m->stripe_bytes, n, &x->x8, row, n_rows, m->cols / 32,
+            p->engine->kernels->few->direct[m->layout](stripes, m->stripe_bytes, n, &x->x8, row, n_rows, m->cols / 32,
                                                         tiles, tile_stride);
         return;
     }
@@ -142,7 +142,7 @@ static void prepare_row(const rz_cpu_program *p, const rz_cpu_product *d, uint32
 
 void rz_cpu_to_int8(const rz_cpu_program *p, const float *x, uint32_t cols, uint32_t r, const rz_cpu_int8_rows *to) {
     to->n_high[r] = p->engine->kernels->rows->to_int8(x, cols, to->blocks + r, to->n_rows,
-                                                      to->high + r * rz_x_highs(cols));
+                                                      to->high + r * rz_x_highs(cols), to->n_high_in + r);
 }
 
 rz_x8 rz_cpu_x8_of(const rz_cpu_int8_rows *rows, uint32_t cols) {
@@ -150,7 +150,8 @@ rz_x8 rz_cpu_x8_of(const rz_cpu_int8_rows *rows, uint32_t cols) {
                    .n_rows = rows->n_rows,
                    .high = rows->high,
                    .high_stride = rz_x_highs(cols),
-                   .n_high = rows->n_high};
+                   .n_high = rows->n_high,
+                   .n_high_in = rows->n_high_in};
 }
 
 /* Whether activations are rounded to BF16 for a product. */

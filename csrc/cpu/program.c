@@ -10,7 +10,7 @@
 
 /* How much the greediest op needs. */
 typedef struct needs {
-    uint64_t x8, highs, x8_rows, xf, halves, batch_keys, parts, row_order; /* records, records, rows, floats, ... */
+    uint64_t x8, highs, x8_rows, high_in, xf, halves, batch_keys, parts, row_order; /* records, rows, floats, ... */
     uint32_t cols, k_cols, v_cols;                 /* widest row, widest key head, widest value head */
     size_t sample;
 } needs;
@@ -34,6 +34,7 @@ static void note_int8(uint64_t numbers, uint32_t cols, needs *n) {
     const uint64_t rows = numbers / cols, highs = rows * rz_x_highs(cols);
     if (numbers / 32 > n->x8) n->x8 = numbers / 32;
     if (highs > n->highs) n->highs = highs;
+    if (rows * rz_n_parts(cols / 32) > n->high_in) n->high_in = rows * rz_n_parts(cols / 32);
     if (rows > n->x8_rows) n->x8_rows = rows;
 }
 
@@ -102,6 +103,7 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
     CARVE(p->int8.blocks, n->x8);
     CARVE(p->int8.high, n->highs);
     CARVE(p->int8.n_high, n->x8_rows);
+    CARVE(p->int8.n_high_in, n->high_in);
     CARVE(p->halves, n->halves);
     CARVE(p->xf, n->xf);
     CARVE(p->batch_keys, n->batch_keys);
@@ -119,6 +121,7 @@ static size_t carve(rz_cpu_program *p, const needs *n) {
         /* one row, or rows of a block at least */
         CARVE(s->int8.high, rz_cpu_most((uint32_t)rz_x_highs(n->cols), (uint32_t)rz_x_highs(32) * RZ_OWN_COLS / 32));
         CARVE(s->int8.n_high, RZ_OWN_COLS / 32);
+        CARVE(s->int8.n_high_in, rz_cpu_most(RZ_OWN_COLS, n->cols) / 32);
         CARVE(s->row, n->cols + 64);
         CARVE(s->attention, (size_t)3 * RZ_TILE_QUERIES * n->v_cols);
         CARVE(s->queries_xq, (size_t)RZ_TILE_QUERIES * (n->k_cols / 32));

@@ -62,7 +62,7 @@ static uint8_t *stripe_of(const rz_tensor *t, uint32_t row, uint32_t *r, uint32_
     return t->data + ((size_t)expert * rz_cpu_stripes(rows) + in_expert / RZ_STRIPE_ROWS) * stripe_bytes;
 }
 
-void rz_cpu_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
+int32_t rz_cpu_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
     (void)engine;
     const size_t row_bytes = file_row_bytes(&t->spec);
     if (t->spec.use & RZ_USE_VECTOR) {
@@ -81,9 +81,10 @@ void rz_cpu_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_
             rz_cpu_stripe_store(&t->spec, stripe, r, n, src + i * row_bytes, row_bytes);
         }
     }
+    return RZ_OK;
 }
 
-void rz_cpu_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
+int32_t rz_cpu_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
     (void)engine;
     const uint32_t cols = t->spec.cols;
     const rz_dtype_row *dtype = rz_dtype_find(t->spec.dtype);
@@ -98,4 +99,5 @@ void rz_cpu_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t
             rz_cpu_stripe_read(&t->spec, stripe, r, out);
         }
     }
+    return RZ_OK;
 }

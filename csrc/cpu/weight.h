@@ -15,8 +15,8 @@ static inline bool rz_cpu_is_striped(const rz_weight *spec) {
 /* The backend's functions of the same names; engine is not looked at. */
 int32_t rz_cpu_weight_bytes(void *engine, const rz_weight *spec, uint64_t *bytes);
 uint32_t rz_cpu_weight_row_unit(void *engine, const rz_weight *spec);
-void rz_cpu_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
-void rz_cpu_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
+int32_t rz_cpu_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src);
+int32_t rz_cpu_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out);
 
 /* Puts n consecutive rows (src, row_bytes apart) of a file's dtype into a stripe as its rows r .. r + n - 1. */
 void rz_cpu_stripe_store(const rz_weight *spec, uint8_t *stripe, uint32_t r, uint32_t n, const uint8_t *src,

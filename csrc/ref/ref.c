@@ -81,7 +81,7 @@ static uint32_t weight_row_unit(void *engine, const rz_weight *spec) {
     return 1;
 }
 
-static void weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
+static int32_t weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
     (void)engine;
     const size_t bytes = row_bytes(&t->spec);
     if (t->spec.use == RZ_USE_VECTOR) {
@@ -89,9 +89,10 @@ static void weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_
     } else {
         memcpy(t->data + row * bytes, src, n_rows * bytes);
     }
+    return RZ_OK;
 }
 
-static void weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
+static int32_t weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
     (void)engine;
     const size_t bytes = row_bytes(&t->spec);
     for (size_t i = 0; i < n_rows; i++) {
@@ -101,6 +102,7 @@ static void weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t
         else
             rz_dtype_find(t->spec.dtype)->dequantize(t->data + (row + i) * bytes, t->spec.cols, to);
     }
+    return RZ_OK;
 }
 
 /* ---- programs --------------------------------------------------------------------------------------------------- */

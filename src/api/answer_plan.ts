@@ -13,6 +13,8 @@ import { answerGrammar } from "./tool_grammar.ts";
 const TOOLS_MAX = 128;
 /** Tokens at the end of a prompt that are looked at for an opened mark. */
 const TAIL_TOKENS = 16;
+/** What a mark looks like in the texts of a format. */
+const MARK = /<[^<>\s]+>|\[[A-Z_]+\]/g;
 const ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /** What every chat template with calls takes: Mistral's insist on nine letters and digits. */
 const ID_LENGTH = 9;
@@ -82,6 +84,8 @@ export interface AnswerMarks {
   format: ToolFormat;
   reasoning: ReasoningMarks | undefined;
   shown: readonly number[];
+  /** The names of those. */
+  controls: readonly string[];
   /** The template refuses messages with several calls, so that the model writes one. */
   oneCall: boolean;
 }
@@ -93,12 +97,14 @@ export function answerMarksOf(vocab: Vocab): AnswerMarks {
   const hasToken = (text: string): boolean => idOfSpecial(tables, text) >= 0;
   const format = toolFormatOf(template, hasToken);
   const reasoning = reasoningMarksOf(template, hasToken);
-  const { begins, closers, nameEnds } = format;
+  const { begins, closers, nameEnds, list, call } = format;
   const marks = [...begins, ...closers, ...nameEnds, "[CALL_ID]"];
+  for (const text of [...list, ...call]) marks.push(...text.match(MARK) ?? []);
   if (reasoning !== undefined) marks.push(reasoning.open, reasoning.close);
-  const ids = marks.map((mark) => idOfSpecial(tables, mark));
+  const ids = new Set(marks.map((mark) => idOfSpecial(tables, mark)));
+  const shown = [...ids].filter((id) => id >= 0 && vocab.typeOf(id) === TOKEN_TYPE.control);
   const oneCall = /tool_calls\s*\|\s*length\s*==\s*1/.test(template);
-  return { format, reasoning, oneCall, shown: ids.filter((id) => id >= 0 && vocab.typeOf(id) === TOKEN_TYPE.control) };
+  return { format, reasoning, oneCall, shown, controls: shown.map((id) => vocab.textOf(id)) };
 }
 
 /** Where a prompt has left the reasoning. */
@@ -118,7 +124,7 @@ export function planAnswer(
   isConversation: boolean,
   tokens: Int32Array,
   vocab: Vocab,
-  { format, reasoning, shown, oneCall }: AnswerMarks,
+  { format, reasoning, shown, controls, oneCall }: AnswerMarks,
 ): AnswerPlan {
   const { tools, required } = callable(options);
   const text = grammarSourceOf(options.schema, options.grammar);
@@ -141,7 +147,8 @@ export function planAnswer(
     single,
     makeId: newCallId,
   });
-  return { reader, grammar: answerGrammar({ format, tools, required, single, text, reasoning, thinking }), shown };
+  const rules = { format, tools, required, single, text, reasoning, controls, thinking };
+  return { reader, grammar: answerGrammar(rules), shown };
 }
 
 /** The compiled grammar of an answer. A tool whose schema can't be compiled is named by the error. */

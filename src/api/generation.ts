@@ -1,6 +1,6 @@
 /** A running generation: parts for one reader, backpressure by credit, and the whole result. */
 import type { EngineClient, StreamListener } from "../engine/client.ts";
-import { CREDIT, type GenerationRequest } from "../engine/protocol.ts";
+import { CREDIT, type GenerationRequest, type WireLogprob } from "../engine/protocol.ts";
 import { RealizarError } from "../errors.ts";
 import type { AnswerReader } from "./answer.ts";
 import type {
@@ -9,8 +9,8 @@ import type {
   GenerationPart,
   GenerationResult,
   PartLogprob,
+  PromptLogprob,
   Timings,
-  TokenLogprob,
   Usage,
 } from "../types.ts";
 
@@ -56,6 +56,9 @@ export class RunningGeneration implements Generation, StreamListener {
   #text = "";
   #seed = 0;
   #wantsLogprobs = false;
+  /** The prompt's tokens, as far as nothing was told of them; undefined = nobody asked. */
+  #unscored: Int32Array | undefined;
+  readonly #promptLogprobs: PromptLogprob[] = [];
   #reader: AnswerReader | undefined;
   /** The answer was complete before the engine knew. */
   #complete = false;
@@ -87,6 +90,7 @@ export class RunningGeneration implements Generation, StreamListener {
       this.#reader = reader;
       this.#promptTokens = request.tokens.length;
       this.#wantsLogprobs = request.logprobs;
+      if (request.promptTop !== undefined) this.#unscored = request.tokens;
       if (this.#cancelled.signal.aborted) this.#finishEarly();
       else this.#id = this.#source.client.submit(request, this);
     } catch (error) {
@@ -116,12 +120,25 @@ export class RunningGeneration implements Generation, StreamListener {
     this.#cachedTokens = cachedTokens;
   }
 
-  step(
-    text: string,
-    tokens: number[],
-    logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined,
-  ): void {
+  scored(scores: readonly WireLogprob[]): void {
+    const isFirst = this.#promptLogprobs.length === 0;
+    const all = isFirst ? [{ logprob: undefined, top: [] }, ...scores] : scores;
+    const tokens = this.#unscored!;
+    const promptLogprobs = all.map((score, i) => ({ token: tokens[i]!, ...score }));
+    this.#unscored = tokens.subarray(all.length);
+    this.#promptLogprobs.push(...promptLogprobs);
+    this.#parts.push({ text: "", tokens: [], promptLogprobs });
+    this.#wake();
+  }
+
+  /** Of a prompt of one token the engine has nothing to say. */
+  #scoreOnlyToken(): void {
+    if (this.#promptLogprobs.length === 0 && this.#unscored?.length === 1) this.scored([]);
+  }
+
+  step(text: string, tokens: number[], logprobs: (WireLogprob | undefined)[] | undefined): void {
     if (this.#complete) return;
+    this.#scoreOnlyToken();
     this.#text += text;
     this.#tokens.push(...tokens);
     const part: GenerationPart = { text, tokens };
@@ -145,6 +162,7 @@ export class RunningGeneration implements Generation, StreamListener {
   ended(reason: FinishReason, stop: string | undefined, usage: Usage, timings: Timings): void {
     const finishReason = this.#complete && reason === "abort" ? "stop" : reason;
     if (this.#complete) usage = { ...usage, completionTokens: this.#tokens.length };
+    if (reason !== "abort") this.#scoreOnlyToken();
     const rest = this.#reader?.end() ?? [];
     if (rest.length > 0) this.#parts.push({ text: "", tokens: [], answer: rest });
     const result: GenerationResult = {
@@ -156,6 +174,7 @@ export class RunningGeneration implements Generation, StreamListener {
       ...(this.#source.json === true && finishReason === "stop" ? jsonOf(this.#reader?.answer.text ?? this.#text) : {}),
       seed: this.#seed,
       ...(this.#wantsLogprobs ? { logprobs: this.#logprobs } : {}),
+      ...(this.#unscored === undefined ? {} : { promptLogprobs: this.#promptLogprobs }),
       usage: { ...usage, cachedTokens: usage.cachedTokens || this.#cachedTokens },
       timings,
     };

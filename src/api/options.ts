@@ -7,7 +7,7 @@ import type { GenerateOptions, KvDtype, ModelSource, PlacementOptions, SamplingO
 const PENALTY_WINDOW = 64;
 const STOPS_MAX = 64;
 const STOP_LENGTH_MAX = 4096;
-const SALT_LENGTH_MAX = 256;
+const NAME_LENGTH_MAX = 256;
 const RESERVED_VALUES = ["messages", "tools", "documents", "add_generation_prompt"];
 
 interface Range {
@@ -22,7 +22,9 @@ const RANGES = {
   maxSequences: { min: 1, max: 256, integer: true },
   kvTokens: { min: 1, max: 2 ** 28, integer: true },
   threads: { min: 1, max: 256, integer: true },
-  maxTokens: { min: 1, max: 2 ** 31 - 1, integer: true },
+  maxTokens: { min: 0, max: 2 ** 31 - 1, integer: true },
+  /** Of the server's APIs, which want answers. */
+  answerTokens: { min: 1, max: 2 ** 31 - 1, integer: true },
   temperature: { min: 0, max: 100 },
   topK: { min: 0, max: 2 ** 31 - 1, integer: true },
   topP: { min: 0, max: 1 },
@@ -34,6 +36,7 @@ const RANGES = {
   penaltyWindow: { min: 0, max: 2 ** 31 - 1, integer: true },
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER, integer: true },
   logprobs: { min: 0, max: 256, integer: true },
+  promptLogprobs: { min: 0, max: 256, integer: true },
   maxBatch: { min: 1, max: 4096, integer: true },
   queueTimeoutMs: { min: 1, max: 2 ** 31 - 1, integer: true },
 } as const satisfies Record<string, Range>;
@@ -123,9 +126,16 @@ function checkStops(stop: GenerateOptions["stop"]): string[] {
   return stops;
 }
 
-function checkSalt(salt: string): string {
-  if (typeof salt === "string" && salt.length <= SALT_LENGTH_MAX) return salt;
-  return refuse("cacheSalt", salt, `a string of at most ${SALT_LENGTH_MAX} characters`);
+/** A short text that keeps generations together or apart. */
+function checkName(what: "cacheSalt" | "client", name: string): string {
+  if (typeof name === "string" && name.length <= NAME_LENGTH_MAX) return name;
+  return refuse(what, name, `a string of at most ${NAME_LENGTH_MAX} characters`);
+}
+
+/** How many likeliest tokens `logprobs` or `promptLogprobs` ask for; undefined = they are off. */
+function checkTop(name: "logprobs" | "promptLogprobs", value: boolean | number | undefined): number | undefined {
+  if (value === undefined || value === false) return undefined;
+  return value === true ? 0 : checkNumber(name, value);
 }
 
 /** Variables for a chat template: scalars, and none of those that a conversation brings itself. */
@@ -155,7 +165,7 @@ export function checkGenerate(
   const pick = <K extends keyof typeof RANGES & keyof SamplingOptions>(name: K, otherwise: number): number =>
     checkNumber(name, (options[name] ?? defaults[name]) as number | undefined) ?? otherwise;
   const seed = checkNumber("seed", options.seed) ?? randomSeed();
-  const nTop = typeof options.logprobs === "number" ? checkNumber("logprobs", options.logprobs)! : 0;
+  const top = checkTop("logprobs", options.logprobs);
   return {
     seed,
     sampling: {
@@ -169,17 +179,19 @@ export function checkGenerate(
       frequency: pick("frequencyPenalty", 0),
       seedLow: seed % 2 ** 32,
       seedHigh: Math.floor(seed / 2 ** 32),
-      nTop,
+      nTop: top ?? 0,
       bias: checkBias(options.logitBias ?? defaults.logitBias, vocabSize),
     },
     penaltyWindow: pick("penaltyWindow", PENALTY_WINDOW),
     stops: checkStops(options.stop),
-    maxTokens: checkNumber("maxTokens", options.maxTokens) ?? 0,
+    maxTokens: checkNumber("maxTokens", options.maxTokens),
     credit: CREDIT,
     ignoreEos: options.ignoreEos ?? false,
-    logprobs: options.logprobs !== undefined && options.logprobs !== false,
+    logprobs: top !== undefined,
+    promptTop: checkTop("promptLogprobs", options.promptLogprobs),
     grammar: undefined,
-    salt: checkSalt(options.cacheSalt ?? ""),
+    salt: checkName("cacheSalt", options.cacheSalt ?? ""),
+    client: checkName("client", options.client ?? ""),
     queueTimeoutMs: checkNumber("queueTimeoutMs", options.queueTimeoutMs) ?? 0,
   };
 }

@@ -15,6 +15,8 @@ export interface AnswerRules {
   text: GrammarSource | undefined;
   /** Marks of reasoning; undefined = the model has none. */
   reasoning: ReasoningMarks | undefined;
+  /** Control tokens by their names: marks that the model writes as one token. */
+  controls: readonly string[];
   /** Where the prompt has left the reasoning. */
   thinking: "open" | "closed" | "free";
 }
@@ -23,9 +25,28 @@ function literal(text: string): GrammarSource {
   return { kind: "text", text };
 }
 
+/** Text of a format, in which marks may be control tokens. */
+function written(text: string, controls: readonly string[]): GrammarSource {
+  const parts: GrammarSource[] = [];
+  for (let rest = text; rest !== "";) {
+    const found = controls.map((name) => ({ name, at: rest.indexOf(name) })).filter(({ at }) => at >= 0)
+      .sort((a, b) => a.at - b.at || b.name.length - a.name.length)[0];
+    const at = found?.at ?? rest.length;
+    if (at > 0) parts.push(literal(rest.slice(0, at)));
+    if (found !== undefined) parts.push({ kind: "text", text: found.name, control: true });
+    rest = rest.slice(at + (found?.name.length ?? 0));
+  }
+  return parts.length === 1 ? parts[0]! : sequence(...parts);
+}
+
 /** Schema of a tool's arguments: an object, whatever it says else. */
 function argumentsOf({ parameters }: ToolDefinition): GrammarSource {
   return { kind: "schema", schema: { ...parameters, type: "object" } };
+}
+
+/** Anything up to a text, and that. */
+function until(text: string): GrammarSource {
+  return { kind: "until", text };
 }
 
 function sequence(...parts: GrammarSource[]): GrammarSource {
@@ -53,7 +74,7 @@ function elementsOf({ parameters = {} }: ToolDefinition): GrammarSource {
     const value = texts.length > 0
       ? sequence({ kind: "choice", options: texts.map(literal) }, literal(end))
       : isText
-      ? untilMark(end)
+      ? until(end)
       : sequence({ kind: "schema", schema: { ...shared, ...schema } }, literal(end));
     const element = sequence(literal(`<parameter=${key}>\n`), value, literal("\n"));
     return required.includes(key) ? element : { kind: "repeat", of: element, min: 0, max: 1, separator: "" };
@@ -62,75 +83,49 @@ function elementsOf({ parameters = {} }: ToolDefinition): GrammarSource {
 }
 
 /** One call. */
-function callOf({ call, elements }: ToolFormat, tools: readonly ToolDefinition[]): GrammarSource {
-  const [head, middle, tail] = call;
+function callOf({ format: { call, elements }, tools, controls }: AnswerRules): GrammarSource {
+  const [head, middle, tail] = call.map((text) => written(text, controls)) as [
+    GrammarSource,
+    GrammarSource,
+    GrammarSource,
+  ];
   const options = tools.map((tool) =>
-    sequence(literal(tool.name + middle), elements ? elementsOf(tool) : argumentsOf(tool))
+    sequence(literal(tool.name), middle, elements ? elementsOf(tool) : argumentsOf(tool))
   );
-  return sequence(literal(head), { kind: "choice", options }, literal(tail));
+  return sequence(head, { kind: "choice", options }, tail);
 }
 
 /** All calls of an answer. */
-function callsOf({ format, tools, single }: AnswerRules): GrammarSource {
+function callsOf(rules: AnswerRules): GrammarSource {
+  const { format, single, controls } = rules;
   const [open, separator, close] = format.list;
-  const of = callOf(format, tools);
-  const repeat: GrammarSource = { kind: "repeat", of, min: 1, max: single ? 1 : undefined, separator };
-  return sequence(literal(open), repeat, literal(close));
-}
-
-/** What follows a mark that the calls' first literal begins with. */
-function afterMark(mark: string, calls: GrammarSource): GrammarSource {
-  if (calls.kind !== "sequence" || calls.parts[0]?.kind !== "text") return calls;
-  const [{ text }, ...rest] = calls.parts as [{ text: string }, ...GrammarSource[]];
-  return { kind: "sequence", parts: [literal(text.slice(mark.length)), ...rest] };
+  const repeat: GrammarSource = { kind: "repeat", of: callOf(rules), min: 1, max: single ? 1 : undefined, separator };
+  return sequence(written(open, controls), repeat, written(close, controls));
 }
 
 /** Free text in which a mark starts calls. */
 function lazyCalls(rules: AnswerRules): GrammarSource {
   const { format } = rules;
   const mark = format.begins[0]!;
-  const [open] = format.list;
+  const { list: [open, separator, close], call: [head, middle, tail] } = format;
   if (format.bare) return { kind: "lazy", triggers: [mark], then: callsOf(rules) };
+  const unmarked = (text: string): string => text.startsWith(mark) ? text.slice(mark.length) : text;
   // Without a list every call has its mark, and each mark is waited for.
-  const then = open === "" ? callOf(format, rules.tools) : callsOf(rules);
-  return { kind: "lazy", triggers: [mark], then: afterMark(mark, then) };
-}
-
-/** A class of the ASCII characters but these. */
-function asciiBut(...chars: string[]): string {
-  const code = (n: number): string => `\\x${n.toString(16).padStart(2, "0")}`;
-  const gaps = [-1, ...chars.map((char) => char.charCodeAt(0)).sort((a, b) => a - b), 0x80];
-  const ranges = gaps.slice(1).map((end, i) => [gaps[i]! + 1, end - 1] as const).filter(([from, to]) => from <= to);
-  return `[${ranges.map(([from, to]) => `${code(from)}-${code(to)}`).join("")}]`;
-}
-
-/**
- * Text that ends with a mark of ASCII characters and does not have it before. The mark's first character must not occur
- * in it again: after it, and as much of the mark as you like, comes something else or the first character once more.
- */
-function untilMark(mark: string, after = ""): GrammarSource {
-  const [first, ...rest] = mark;
-  const quoted = (text: string): string => JSON.stringify(text);
-  let starts = '""', leaves = "";
-  for (let n = rest.length - 1; n >= 0; n--) {
-    const next = rest[n]!;
-    leaves = n === rest.length - 1 ? asciiBut(first!, next) : `(${asciiBut(first!, next)} | ${quoted(next)} ${leaves})`;
-    if (n < rest.length - 1) starts = `("" | ${quoted(next)} ${starts})`;
-  }
-  const grammar = [
-    `root ::= (${asciiBut(first!)} | part* (other | ${quoted(first!)} ${leaves}))* part* ${quoted(mark)} ${after}`,
-    `part ::= ${quoted(first!)} ${starts}`,
-    "other ::= [^\\x00-\\x7f]",
-  ];
-  return { kind: "gbnf", grammar: grammar.join("\n") };
+  const then = open === ""
+    ? callOf({ ...rules, format: { ...format, call: [unmarked(head), middle, tail] } })
+    : callsOf({ ...rules, format: { ...format, list: [unmarked(open), separator, close] } });
+  return { kind: "lazy", triggers: [mark], then };
 }
 
 /** Reasoning, as far as the prompt leaves room for it, then what follows. */
-function afterReasoning({ reasoning, thinking }: AnswerRules, then: GrammarSource): GrammarSource {
+function afterReasoning({ reasoning, thinking, controls }: AnswerRules, then: GrammarSource): GrammarSource {
   if (reasoning === undefined || thinking === "closed") return then;
-  const body = untilMark(reasoning.close, "[ \\n]{0,4}");
+  const body = sequence(
+    { kind: "until", text: reasoning.close, control: true },
+    { kind: "gbnf", grammar: "root ::= [ \\n]{0,4}" },
+  );
   if (thinking === "open") return { kind: "sequence", parts: [body, then] };
-  const whole: GrammarSource = { kind: "sequence", parts: [literal(reasoning.open), body] };
+  const whole: GrammarSource = { kind: "sequence", parts: [written(reasoning.open, controls), body] };
   return { kind: "sequence", parts: [{ kind: "repeat", of: whole, min: 0, max: 1, separator: "" }, then] };
 }
 

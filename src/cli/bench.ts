@@ -3,8 +3,9 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Model } from "../api/model.ts";
 import type { GenerationResult } from "../types.ts";
+import { PLOT_FLAGS, readResults, writePlot } from "./bench_plot.ts";
 import { benchServe, SERVE_FLAGS } from "./bench_serve.ts";
-import { type Command, type Flag, type Flags, HELP_FLAG, listFlag, numberFlag, print } from "./command.ts";
+import { type Command, type Flag, type Flags, HELP_FLAG, listFlag, numberFlag, print, textFlag } from "./command.ts";
 import { measureDevice } from "./measure_device.ts";
 import { loadModel, PLACEMENT_FLAGS, placementOf } from "./model_flags.ts";
 
@@ -92,6 +93,11 @@ function commit(): string {
 
 async function bench([path]: string[], flags: Flags): Promise<number> {
   if (flags["serve"] === true) return await benchServe(path!, flags);
+  const plot = textFlag(flags, "plot"), rows: object[] = [];
+  if (plot !== undefined && path!.endsWith(".jsonl")) {
+    writePlot(plot, readResults(path!));
+    return 0;
+  }
   const reps = numberFlag(flags, "reps") ?? 5;
   const pp = listFlag(flags, "pp") ?? [512], tg = listFlag(flags, "tg") ?? [128];
   const depths = listFlag(flags, "depth") ?? [0], widths = listFlag(flags, "batch") ?? [];
@@ -113,6 +119,7 @@ async function bench([path]: string[], flags: Flags): Promise<number> {
     const bytes = readsPerToken * info.readBytesPerToken + depth * kvTokenBytes;
     const gbs = readsPerToken === 0 ? null : row.tok_s * bytes / 1e9;
     const full: Row = { ...row, gb_s: gbs, share_of_bandwidth: gbs === null ? null : gbs / bandwidth };
+    rows.push({ ...full, ...common });
     await print(flags["json"] === true ? `${JSON.stringify({ ...full, ...common })}\n` : line(full));
   };
   if (flags["json"] !== true) {
@@ -126,6 +133,7 @@ async function bench([path]: string[], flags: Flags): Promise<number> {
     }
   }
   for (const width of widths) await tell(await repeat(`b${width}`, reps, () => batch(model, width, 64)), 1 / width);
+  if (plot !== undefined) writePlot(plot, rows);
   return 0;
 }
 
@@ -153,10 +161,11 @@ const NUMBERS: Record<string, Flag> = {
 
 export const benchCommand: Command = {
   usage: "bench MODEL",
-  summary: "Prompt, decode and batch speed, sampling included; --serve: a server under load.",
+  summary: "Prompt, decode and batch speed, sampling included; --serve: a server under load; --plot: a chart.",
   nArguments: 1,
   flags: {
     ...NUMBERS,
+    ...PLOT_FLAGS,
     ...SERVE_FLAGS,
     ...PLACEMENT_FLAGS,
     json: { type: "boolean", help: "print a JSON object a test" },

@@ -6,6 +6,7 @@ import { createHandler } from "../server/handler.ts";
 import { LOOPBACK_HOSTS } from "../server/access.ts";
 import type { Limits } from "../server/limits.ts";
 import { type RunningServer, serve, untilSignal } from "../server/listen.ts";
+import { warmUp } from "../server/warm_up.ts";
 import type { ServedModel, ServerStatus } from "../server/served_model.ts";
 import {
   type Command,
@@ -45,7 +46,18 @@ const LIMITS: Readonly<Record<string, { limit: keyof Limits; max: number; help: 
   "max-prompt-bytes": { limit: "promptBytes", max: 2 ** 30, help: "of messages or prompts (default 4 MiB)" },
   "max-header-bytes": { limit: "headerBytes", max: 2 ** 20, help: "of a request; more are 431 (default 32 KiB)" },
   "max-json-depth": { limit: "jsonDepth", max: 1000, help: "arrays and objects inside each other (default 128)" },
+  "max-json-values": {
+    limit: "jsonValues",
+    max: 2 ** 30,
+    help: "strings, arrays and objects of a body; more are 413 (default 50000)",
+  },
   "max-choices": { limit: "choices", max: 1024, help: "answers to one request: n x prompts (default 128)" },
+};
+
+/** Flags of times, in seconds. */
+const TIMES: Readonly<Record<string, { limit: keyof Limits; help: string }>> = {
+  "queue-timeout": { limit: "queueTimeoutMs", help: "seconds to wait for a place, then 503 (default: waits)" },
+  "body-timeout": { limit: "bodyMs", help: "seconds for a whole body to come, then 408 (default 60)" },
 };
 
 function limitsOf(flags: Flags): Partial<Limits> {
@@ -54,11 +66,19 @@ function limitsOf(flags: Flags): Partial<Limits> {
     const value = wholeFlag(flags, name, max);
     if (value !== undefined) limits[limit] = value;
   }
-  const seconds = numberFlag(flags, "queue-timeout");
-  if (seconds !== undefined && !(seconds >= 0.001 && seconds <= 86_400)) {
-    throw new UsageError(`--queue-timeout: got ${seconds}, expected seconds from 0.001 to 86400`);
+  for (const [name, { limit }] of Object.entries(TIMES)) {
+    const seconds = numberFlag(flags, name);
+    if (seconds === undefined) continue;
+    if (!(seconds >= 0.001 && seconds <= 86_400)) {
+      throw new UsageError(`--${name}: got ${seconds}, expected seconds from 0.001 to 86400`);
+    }
+    limits[limit] = Math.round(seconds * 1000);
   }
-  return { ...limits, queueTimeoutMs: seconds === undefined ? undefined : Math.round(seconds * 1000) };
+  return limits;
+}
+
+function flagsOf(table: Readonly<Record<string, { help: string }>>, value: string): Record<string, Flag> {
+  return Object.fromEntries(Object.entries(table).map(([name, { help }]) => [name, { type: "string", value, help }]));
 }
 
 /** Parts of a flag that takes a list. */
@@ -97,6 +117,8 @@ async function load(
     signal,
     onProgress: (progress) => Object.assign(status, progress),
   });
+  // What can't answer under a grammar may answer without one.
+  await warmUp(model).catch((error: unknown) => logLine("error", { message: `warming up: ${describe(error)}` }));
   models[name] = model;
   if (status.state === "loading") status.state = "ready";
   return model;
@@ -120,6 +142,7 @@ async function serveCommandLine([path]: string[], flags: Flags): Promise<number>
     apiKeys: keyFile === undefined ? [] : readKeys(keyFile),
     allowedHosts: allowedHosts(hostname, listOf(flags, "allowed-hosts")),
     corsOrigins: listOf(flags, "cors-origin"),
+    clientHeader: textFlag(flags, "client-header"),
     limits,
     onAnswer: (entry) => logLine("answer", entry),
     onError: (error) => logLine("error", { message: describe(error) }),
@@ -173,10 +196,13 @@ export const serveCommand: Command = {
       help: "Host and Origin names to answer to, besides loopback's own",
     },
     "cors-origin": { type: "string", value: "A,B", help: "pages that may ask from elsewhere, * = all (default none)" },
-    ...Object.fromEntries(
-      Object.entries(LIMITS).map(([name, { help }]): [string, Flag] => [name, { type: "string", value: "N", help }]),
-    ),
-    "queue-timeout": { type: "string", value: "S", help: "seconds to wait for a place, then 503 (default: waits)" },
+    "client-header": {
+      type: "string",
+      value: "NAME",
+      help: "header in which a proxy names who asks, to share among them (default: their keys, else addresses)",
+    },
+    ...flagsOf(LIMITS, "N"),
+    ...flagsOf(TIMES, "S"),
     "shutdown-timeout": { type: "string", value: "S", help: "seconds for running requests after SIGTERM (default 30)" },
     ...PLACEMENT_FLAGS,
     help: HELP_FLAG,

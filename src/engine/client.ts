@@ -4,7 +4,7 @@ import { errorFromWire, RealizarError } from "../errors.ts";
 import { openLibrary } from "../platform/library.ts";
 import { spawnWorker } from "../platform/spawn.ts";
 import type { VocabTables } from "../text/vocab.ts";
-import type { FinishReason, LoadProgress, MemoryEstimate, ModelStats, Timings, TokenLogprob, Usage } from "../types.ts";
+import type { FinishReason, LoadProgress, MemoryEstimate, ModelStats, Timings, Usage } from "../types.ts";
 import type { WorkerLike } from "../worker_like.ts";
 import { createStats, readStats } from "./stats.ts";
 import type {
@@ -14,6 +14,7 @@ import type {
   Placement,
   StepMessage,
   ToEngine,
+  WireLogprob,
   WireSource,
 } from "./protocol.ts";
 
@@ -22,11 +23,9 @@ const CLOSE_DEADLINE_MS = 5000;
 /** What a generation hears. After `ended` or `failed` nothing more comes. */
 export interface StreamListener {
   started(cachedTokens: number): void;
-  step(
-    text: string,
-    tokens: number[],
-    logprobs: ({ logprob: number; top: TokenLogprob[] } | undefined)[] | undefined,
-  ): void;
+  /** Log-probabilities of the next tokens of the prompt, from its second token on. */
+  scored(scores: WireLogprob[]): void;
+  step(text: string, tokens: number[], logprobs: (WireLogprob | undefined)[] | undefined): void;
   ended(finishReason: FinishReason, stop: string | undefined, usage: Usage, timings: Timings): void;
   failed(error: RealizarError): void;
 }
@@ -162,6 +161,8 @@ export class EngineClient {
         return this.#hearStep(message);
       case "started":
         return this.#streams.get(message.id)?.started(message.cachedTokens);
+      case "scored":
+        return this.#streams.get(message.id)?.scored(message.scores);
       case "ended":
         this.#take(message.id)?.ended(message.finishReason, message.stop, message.usage, message.timings);
         return this.#rest();

@@ -7,7 +7,7 @@ import { RealizarError } from "../errors.ts";
 import type { Constraint } from "../grammar/wire.ts";
 import { BATCH_FLAGS, BatchWriter, type ResultReader } from "./batch.ts";
 import { MaskBuffer } from "./masks.ts";
-import type { PlannedStep, StepEntry } from "./scheduler.ts";
+import type { PlannedStep, StepEntry } from "./planned_step.ts";
 import type { Sequence } from "./sequence.ts";
 
 /** The native half of a step. */
@@ -113,6 +113,12 @@ export class Flights {
     for (const flight of this.#flights) {
       if (flight.step.entries.every(({ sequence }) => sequence.state !== "running")) this.#drop(flight);
     }
+  }
+
+  /** For somebody who came: drops the first step that is too long to wait for, and what is behind it. */
+  giveWay(isTooLong: (nTokens: number) => boolean): void {
+    const long = this.#flights.find(({ step, cancelled }) => !cancelled && isTooLong(step.nTokens));
+    if (long !== undefined) this.#drop(long);
   }
 
   #drop(flight: Flight): void {

@@ -6,12 +6,13 @@ import { errorToWire, RealizarError } from "../errors.ts";
 import type { Constraint, WireGrammar } from "../grammar/wire.ts";
 import type { FinishReason } from "../types.ts";
 import { RESULT_FLAGS, type ResultReader } from "./batch.ts";
-import { ChunkSize } from "./chunk_size.ts";
+import { ChunkSize, companyOf } from "./chunk_size.ts";
 import { Flights, isLive, type Landing, type StepRunner } from "./flights.ts";
 import { Outbox } from "./outbox.ts";
 import { Output, type TextPieces } from "./output.ts";
-import { type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine } from "./protocol.ts";
-import type { PlannedStep, Scheduler } from "./scheduler.ts";
+import { type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine, type WireLogprob } from "./protocol.ts";
+import type { PlannedStep } from "./planned_step.ts";
+import type { Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { writeStats } from "./stats.ts";
 import { Stream } from "./stream.ts";
@@ -51,6 +52,10 @@ function whyNoToken(flags: number, position: number): RealizarError {
     return new RealizarError("ARG", `no token is allowed at position ${position}`);
   }
   return new RealizarError("INTERNAL", `no token was sampled at position ${position} (flags ${flags})`);
+}
+
+function logprobOf(result: ResultReader, out: number): WireLogprob {
+  return { logprob: result.logprob(out), top: result.top(out) };
 }
 
 /** Runs the generations of one model. */
@@ -154,10 +159,12 @@ export class EngineLoop {
       const contextSize = this.#check(request);
       const constraint = request.grammar === undefined ? undefined : constrain(request.grammar);
       const room = contextSize - request.tokens.length;
-      const maxTokens = request.maxTokens === 0 ? room : Math.min(request.maxTokens, room);
+      // Where no token is wanted the one after the prompt is sampled all the same, and not told.
+      const maxTokens = Math.max(1, Math.min(request.maxTokens ?? room, room));
       const sequence = scheduler.add({ ...request, maxTokens, constrained: constraint !== undefined }, now());
       const output = new Output(pieces(request), request.stops);
       this.#streams.set(request.id, new Stream(request, sequence, output, constraint, now()));
+      this.#flights.giveWay((nTokens) => this.#chunk.yields(nTokens));
     } catch (error) {
       this.#options.post({ type: "failed", id: request.id, error: errorToWire(error) });
     }
@@ -194,8 +201,8 @@ export class EngineLoop {
     const { scheduler, maxStepTokens } = this.#options;
     while (this.#flights.length < STEPS_IN_FLIGHT && this.#flights.mayFollow) {
       const started: Sequence[] = [];
-      const shared = [...this.#streams.values()].some(({ sequence }) => sequence.nGenerated > 0);
-      const step = scheduler.next(maxStepTokens, this.#chunk.next(shared), started);
+      const company = companyOf([...this.#streams.values()].map(({ sequence }) => sequence.nGenerated));
+      const step = scheduler.next(maxStepTokens, this.#chunk.next(company), started);
       for (const { id, nCached } of started) {
         const stream = this.#streams.get(id)!;
         if (stream.startedAt !== 0) continue;
@@ -222,10 +229,15 @@ export class EngineLoop {
       for (const undone of [step, ...landing.lost]) scheduler.undo(undone);
       return;
     }
-    this.#chunk.observe(step.nTokens, result.deviceUs);
+    // Steps that score a prompt are short, whatever the speed.
+    if (!step.entries.some(({ scores }) => scores !== undefined)) this.#chunk.observe(step.nTokens, result.deviceUs);
     this.#nSteps++;
     this.#nTokensComputed += step.nTokens;
-    scheduler.finished(step, (sequence, out) => this.#accept(this.#streams.get(sequence.id)!, result, out));
+    scheduler.finished(
+      step,
+      (sequence, out) => this.#accept(this.#streams.get(sequence.id)!, result, out),
+      ({ id }, first, n) => this.#outbox.score(id, Array.from({ length: n }, (_, i) => logprobOf(result, first + i))),
+    );
     this.#flights.release();
   }
 
@@ -250,6 +262,7 @@ export class EngineLoop {
       return;
     }
     stream.clock(this.#options.now());
+    if (request.maxTokens === 0) return this.#end(stream, "length", "");
     const isEog = this.#options.isEog(token);
     try {
       // What ends a text leads on to nothing: one that is to be ignored leaves the constraint where it is.
@@ -266,7 +279,7 @@ export class EngineLoop {
     const full = sequence.tokens.length >= sequence.lengthMax;
     const ended = eog || output.stop !== undefined || full;
     if (ended && !eog && output.stop === undefined) text += output.finish();
-    const logprob = request.logprobs ? { logprob: result.logprob(out), top: result.top(out) } : undefined;
+    const logprob = request.logprobs ? logprobOf(result, out) : undefined;
     // The token that ends a generation stands for no text and is not shown.
     this.#outbox.tell(request.id, text, eog ? [] : [token], eog ? undefined : logprob);
     if (!eog) stream.nShown++;

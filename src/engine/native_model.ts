@@ -7,7 +7,7 @@ import type { KvDtype } from "../types.ts";
 import { ResultReader } from "./batch.ts";
 import type { StepRunner } from "./flights.ts";
 import type { PlanFacts } from "./protocol.ts";
-import type { StepRoom } from "./scheduler.ts";
+import type { StepRoom } from "./planned_step.ts";
 
 /** `rz_dtype` numbers of KV element types. */
 const KV_DTYPES: Record<KvDtype, number> = { f32: 0, f16: 1, q8_0: 8 };
@@ -173,6 +173,7 @@ export function stepRoom(nPages: readonly number[], maxSequences: number): StepR
   return {
     tableEntries: Math.max(8 * allPages, Math.min(maxSequences * 8192, 2 ** 18)),
     biases: Math.min(4096 + 256 * maxSequences, 2 ** 20),
+    outs: maxSequences,
   };
 }
 

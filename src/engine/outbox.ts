@@ -1,6 +1,5 @@
-/** What the loop has to say, collected: one `step` message for all sequences, then what ended. */
-import type { TokenLogprob } from "../types.ts";
-import type { FromEngine, StepMessage } from "./protocol.ts";
+/** What the loop has to say, collected: prompts' scores, one `step` message for all sequences, then what ended. */
+import type { FromEngine, StepMessage, WireLogprob } from "./protocol.ts";
 
 function noNews(): StepMessage {
   return { type: "step", ids: [], texts: [], tokenEnds: [], tokens: [] };
@@ -9,6 +8,7 @@ function noNews(): StepMessage {
 /** Messages to the main thread; endings leave after the news they belong to. */
 export class Outbox {
   readonly #post: (message: FromEngine) => void;
+  #scores: FromEngine[] = [];
   #news: StepMessage = noNews();
   #endings: FromEngine[] = [];
 
@@ -16,8 +16,13 @@ export class Outbox {
     this.#post = post;
   }
 
+  /** Log-probabilities of the next tokens of a prompt. */
+  score(id: number, scores: WireLogprob[]): void {
+    this.#scores.push({ type: "scored", id, scores });
+  }
+
   /** Text and tokens of one sequence. */
-  tell(id: number, text: string, tokens: number[], logprob?: { logprob: number; top: TokenLogprob[] }): void {
+  tell(id: number, text: string, tokens: number[], logprob?: WireLogprob): void {
     const news = this.#news;
     news.ids.push(id);
     news.texts.push(text);
@@ -33,6 +38,7 @@ export class Outbox {
 
   /** Posts everything. */
   flush(): void {
+    for (const scores of this.#scores.splice(0)) this.#post(scores);
     if (this.#news.ids.length > 0) {
       this.#post(this.#news);
       this.#news = noNews();

@@ -60,8 +60,7 @@ export class PageTables {
     let nFound = 0;
     if (this.#index !== undefined) {
       const { pageTokens } = this.#groups[0]!;
-      // The last token is always computed: its logits are wanted.
-      const nPages = Math.floor((tokens.length - 1) / pageTokens);
+      const nPages = Math.floor(sequence.nFindable / pageTokens);
       sequence.pages[0] = this.#index.take(sequence.salt, tokens, nPages);
       nFound = sequence.pages[0].length * pageTokens;
     }
@@ -78,7 +77,7 @@ export class PageTables {
   catchUp(sequence: Sequence): number {
     const { pageTokens } = this.#groups[0]!;
     const { tokens, salt } = sequence, own = sequence.pages[0]!;
-    const found = this.#index?.take(salt, tokens, Math.floor((tokens.length - 1) / pageTokens)) ?? [];
+    const found = this.#index?.take(salt, tokens, Math.floor(sequence.nFindable / pageTokens)) ?? [];
     for (const [i, page] of found.entries()) {
       this.#pools[0]!.release(own[i]!);
       own[i] = page;
@@ -86,14 +85,13 @@ export class PageTables {
     return Math.max(sequence.nDone, found.length * pageTokens);
   }
 
-  /** Tokens of the whole pages with which two sequences begin alike; 0 where pages are not shared. */
-  alike(a: Sequence, b: Sequence): number {
-    if (this.#index === undefined || a.salt !== b.salt) return 0;
+  /** Tokens of the whole pages that a sequence can have from another one's beginning; 0 where pages are not shared. */
+  alike(leader: Sequence, sequence: Sequence): number {
+    if (this.#index === undefined || leader.salt !== sequence.salt) return 0;
     const { pageTokens } = this.#groups[0]!;
-    // The last token of each is computed by itself.
-    const n = Math.min(a.tokens.length, b.tokens.length) - 1;
+    const n = Math.min(leader.tokens.length - 1, sequence.nFindable);
     let same = 0;
-    while (same < n && a.tokens[same] === b.tokens[same]) same++;
+    while (same < n && leader.tokens[same] === sequence.tokens[same]) same++;
     return same - same % pageTokens;
   }
 

@@ -54,20 +54,24 @@ export interface GenerationRequest {
   /** Tokens that penalties look back; 0 = all. */
   penaltyWindow: number;
   stops: readonly string[];
-  /** 0 = the rest of the context. */
-  maxTokens: number;
+  /** Undefined = the rest of the context; 0 = none, only the prompt is computed. */
+  maxTokens: number | undefined;
   /** Tokens that may be sampled before the reader returns credit: {@linkcode CREDIT}. */
   credit: number;
   /** Tokens that end a text are tokens like others. */
   ignoreEos: boolean;
   /** Whether log-probabilities travel with the tokens. */
   logprobs: boolean;
+  /** Log-probabilities of the prompt's tokens are wanted, and of so many others each; undefined = they are not. */
+  promptTop?: number | undefined;
   /** What may be generated; undefined = anything. */
   grammar: WireGrammar | undefined;
   /** Control tokens that are shown as their texts: marks of an answer that is split. */
   shown?: readonly number[];
   /** Prefixes are shared among requests of one salt. */
   salt: string;
+  /** Who asks: places and prompts are shared among clients. */
+  client: string;
   /** Fails with `BUSY` when it got no place after so long; 0 = waits. */
   queueTimeoutMs: number;
 }
@@ -115,7 +119,13 @@ export interface StepMessage {
   tokenEnds: number[];
   tokens: number[];
   /** One entry a token when its generation asked; undefined otherwise. Absent when nobody asked. */
-  logprobs?: ({ logprob: number; top: TokenLogprob[] } | undefined)[];
+  logprobs?: (WireLogprob | undefined)[];
+}
+
+/** A log-probability with those of the likeliest tokens, best first. */
+export interface WireLogprob {
+  logprob: number;
+  top: TokenLogprob[];
 }
 
 /** E to M. */
@@ -127,6 +137,8 @@ export type FromEngine =
   | { type: "estimated"; estimate: MemoryEstimate }
   | { type: "refused"; error: WireError }
   | { type: "started"; id: number; cachedTokens: number }
+  /** Of the next tokens of its prompt, from the second on; all come before its first token. */
+  | { type: "scored"; id: number; scores: WireLogprob[] }
   | StepMessage
   | { type: "ended"; id: number; finishReason: FinishReason; stop?: string; usage: Usage; timings: Timings }
   | { type: "failed"; id: number; error: WireError }

@@ -3,23 +3,17 @@
  * asks for a step, submits it, and says how it went; it may ask for the next one before that (one step ahead).
  *
  * A step holds one token of every sequence that decodes, oldest first, and with what is left of its token budget chunks
- * of prompts (chunk_size.ts). A sequence gets a place when there are pages for all its known tokens. Decoding takes
+ * of prompts (chunk_size.ts). Where log-probabilities of a prompt are wanted a chunk has at most as many rows as the
+ * step has outs. Clients take turns (waiting.ts, ledger.ts). A sequence gets a place when there are pages for all its known tokens. Decoding takes
  * pages as it grows; when there are none, the youngest loses its place and its pages and is computed again later: the
  * oldest that has a place always goes on.
  */
-import { type BatchOut, type BatchSeq, LAST_SAMPLE, OUT_MODES } from "./batch.ts";
 import { shareChunk } from "./chunk_size.ts";
+import { GENERATED_COST, Ledger } from "./ledger.ts";
 import { PageTables, type SchedulerGroup } from "./page_tables.ts";
+import { addTokens, emptyStep, hasRoom, type PlannedStep, type StepRoom } from "./planned_step.ts";
 import { type Lead, Sequence, type SequenceRequest } from "./sequence.ts";
 import { Waiting } from "./waiting.ts";
-
-/** What a step can hold beside its tokens. */
-export interface StepRoom {
-  /** Entries of all page tables. */
-  tableEntries: number;
-  /** Biases of all outs. */
-  biases: number;
-}
 
 /** Sizes of the cache and of a step. */
 export interface SchedulerOptions {
@@ -27,28 +21,6 @@ export interface SchedulerOptions {
   groups: readonly SchedulerGroup[];
   /** Default: as much as there is. A sequence alone always fits. */
   room?: StepRoom;
-}
-
-/** A sequence's part in a step. */
-export interface StepEntry {
-  sequence: Sequence;
-  epoch: number;
-  /** Tokens submitted after this step. */
-  nPastAfter: number;
-  /** Index of its out; -1 = none, a prompt chunk that is not the last. */
-  out: number;
-}
-
-/** A step to submit. */
-export interface PlannedStep {
-  seqs: BatchSeq[];
-  outs: BatchOut[];
-  entries: StepEntry[];
-  nTokens: number;
-  /** Outs that have a mask: their `mask` is 1 ... nMasks. */
-  nMasks: number;
-  /** What is taken of the step's room. */
-  taken: StepRoom;
 }
 
 /** What a scheduler has counted since it began. */
@@ -68,12 +40,13 @@ export class Scheduler {
   readonly #freeSlots: number[];
   /** Oldest first. */
   readonly #running: Sequence[] = [];
-  readonly #waiting = new Waiting();
+  readonly #ledger = new Ledger();
+  readonly #waiting = new Waiting(this.#ledger);
   #nAdded = 0;
 
   constructor({ maxSequences, groups, room }: SchedulerOptions) {
     this.pages = new PageTables(groups);
-    this.room = room ?? { tableEntries: Infinity, biases: Infinity };
+    this.room = room ?? { tableEntries: Infinity, biases: Infinity, outs: Infinity };
     this.#freeSlots = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }
 
@@ -98,6 +71,7 @@ export class Scheduler {
    */
   add(request: SequenceRequest, now: number): Sequence {
     const sequence = new Sequence(request, this.#nAdded++, now);
+    this.#ledger.enter(sequence.client);
     this.#waiting.add(sequence);
     return sequence;
   }
@@ -105,7 +79,7 @@ export class Scheduler {
   /** Ends those that waited too long for their first place; the caller says so. */
   expire(now: number): Sequence[] {
     const late = this.#waiting.expired(now);
-    for (const sequence of late) sequence.state = "ended";
+    for (const sequence of late) this.#ended(sequence);
     return late;
   }
 
@@ -116,34 +90,55 @@ export class Scheduler {
   next(nTokensMax: number, nPromptMax: number, started: Sequence[]): PlannedStep | undefined {
     this.#admit(started);
     for (const sequence of this.#running) if (sequence.lead !== undefined) this.#follow(sequence, sequence.lead);
-    const taken = { tableEntries: 0, biases: 0 };
-    const step: PlannedStep = { seqs: [], outs: [], entries: [], nTokens: 0, nMasks: 0, taken };
+    const step = emptyStep();
     // Oldest first: who loses its pages on the way is not in the step yet.
     for (const sequence of this.#running.filter(({ isDecoding }) => isDecoding)) {
       if (step.nTokens >= nTokensMax) break;
-      if (sequence.state !== "running" || !this.#fits(step, sequence)) continue;
-      if (this.#makeRoom(sequence, sequence.nPast + 1)) this.#take(step, sequence, 1);
+      if (sequence.state !== "running" || !hasRoom(step, sequence, this.room)) continue;
+      if (this.#makeRoom(sequence, sequence.nPast + 1)) addTokens(step, sequence, 1, this.pages);
     }
-    const prompts = this.#running.filter((sequence) => sequence.isPrefilling && sequence.lead === undefined);
-    if (prompts.length === 0) return step.nTokens === 0 ? undefined : step;
-    const chunks = shareChunk(
-      prompts.map(({ nKnownLeft }) => nKnownLeft),
-      Math.min(nPromptMax, nTokensMax - step.nTokens),
-    );
-    for (const [i, sequence] of prompts.entries()) {
-      if (chunks[i]! > 0 && this.#fits(step, sequence)) this.#take(step, sequence, chunks[i]!);
-    }
+    this.#takePrompts(step, Math.min(nPromptMax, nTokensMax - step.nTokens));
     return step.nTokens === 0 ? undefined : step;
   }
 
-  /** A step succeeded: for each entry still of interest with an out, `accept` gets its sequence and the out's index. */
-  finished(step: PlannedStep, accept: (sequence: Sequence, out: number) => void): void {
-    for (const { sequence, epoch, nPastAfter, out } of step.entries) {
+  /** Adds chunks of prompts. */
+  #takePrompts(step: PlannedStep, nTokensMax: number): void {
+    const prompts = this.#running.filter((sequence) => sequence.isPrefilling && sequence.lead === undefined);
+    if (prompts.length === 0) return;
+    // Every other prompt may end in this step, and then has an out.
+    const outsMax = this.room.outs - step.outs.length - prompts.length + 1;
+    const chunks = shareChunk(
+      prompts.map(({ nKnownLeft, isScoring }) => isScoring ? Math.min(nKnownLeft, outsMax) : nKnownLeft),
+      prompts.map(({ client }) => this.#ledger.given(client)),
+      nTokensMax,
+    );
+    for (const [i, sequence] of prompts.entries()) {
+      const nOuts = this.room.outs - step.outs.length - (prompts.length - 1 - i);
+      const n = sequence.isScoring ? Math.min(chunks[i]!, nOuts) : chunks[i]!;
+      if (n > 0 && hasRoom(step, sequence, this.room)) addTokens(step, sequence, n, this.pages);
+    }
+  }
+
+  /**
+   * A step succeeded: for each entry still of interest, `score` gets the sequence and the outs of its prompt's tokens,
+   * if any, and `accept` the sequence and the index of its out.
+   */
+  finished(
+    step: PlannedStep,
+    accept: (sequence: Sequence, out: number) => void,
+    score?: (sequence: Sequence, firstOut: number, n: number) => void,
+  ): void {
+    for (const { sequence, epoch, nPastAfter, out, scores } of step.entries) {
       if (sequence.epoch !== epoch || sequence.state !== "running") continue;
       sequence.nDone = nPastAfter;
       if (nPastAfter === sequence.nPrompt) this.pages.remember(sequence);
+      if (scores !== undefined) {
+        sequence.nScored = scores.token + scores.n;
+        score?.(sequence, scores.out, scores.n);
+      }
       if (out < 0) continue;
       sequence.nPending--;
+      this.#ledger.charge(sequence.client, GENERATED_COST);
       accept(sequence, out);
     }
   }
@@ -158,10 +153,19 @@ export class Scheduler {
     }
   }
 
-  /** Ends a sequence; its place and pages are free for the next step, its full pages stay findable. */
+  /**
+   * Ends a sequence; its place and pages are free for the next step, its full pages stay findable. One that has ended
+   * is left alone.
+   */
   end(sequence: Sequence): void {
+    if (sequence.state === "ended") return;
     if (sequence.state === "running") this.#leave(sequence);
     else this.#waiting.remove(sequence);
+    this.#ended(sequence);
+  }
+
+  #ended(sequence: Sequence): void {
+    this.#ledger.leave(sequence.client);
     sequence.state = "ended";
   }
 
@@ -180,7 +184,10 @@ export class Scheduler {
     const spare = this.#running.filter((one) => this.pages.mayGrow(one)).length;
     const nFound = this.pages.start(sequence, spare);
     if (nFound < 0) return false;
-    if (sequence.nPlaced === 0) this.counts.nLookedUp += sequence.nPrompt;
+    if (sequence.nPlaced === 0) {
+      this.counts.nLookedUp += sequence.nPrompt;
+      this.#ledger.charge(sequence.client, sequence.nPrompt);
+    }
     sequence.slot = this.#freeSlots.pop()!;
     sequence.nPast = sequence.nDone = nFound;
     sequence.nPending = 0;
@@ -222,6 +229,7 @@ export class Scheduler {
   #found(sequence: Sequence, nTokens: number): void {
     if (sequence.nPlaced > 1) return;
     sequence.nCached += nTokens;
+    this.#ledger.charge(sequence.client, -nTokens);
     this.counts.nFound += nTokens;
   }
 
@@ -249,42 +257,5 @@ export class Scheduler {
     this.#freeSlots.push(sequence.slot);
     sequence.slot = -1;
     this.#running.splice(this.#running.indexOf(sequence), 1);
-  }
-
-  /** Whether the step has room for a sequence's tables and biases; who is left out comes when older ones have ended. */
-  #fits({ taken }: PlannedStep, { pages, sampling }: Sequence): boolean {
-    const entries = pages.reduce((sum, table) => sum + table.length + 1, 0);
-    return taken.tableEntries + entries <= this.room.tableEntries &&
-      taken.biases + sampling.bias.length <= this.room.biases;
-  }
-
-  /** Adds n tokens of a sequence, for which it has pages, to the step. */
-  #take(step: PlannedStep, sequence: Sequence, n: number): void {
-    const { nPast } = sequence;
-    const nPastAfter = nPast + n;
-    const tokens = sequence.nKnownLeft > 0 ? sequence.tokens.slice(nPast, nPastAfter) : [LAST_SAMPLE];
-    this.pages.trim(sequence);
-    const pages = this.pages.upTo(sequence, nPastAfter);
-    step.seqs.push({ slot: sequence.slot, nPast, tokens, pages });
-    step.taken.tableEntries += pages.reduce((sum, table) => sum + table.length, 0);
-    step.nTokens += n;
-    sequence.nPast = nPastAfter;
-    const isLast = nPastAfter >= sequence.tokens.length;
-    const out = isLast ? step.outs.length : -1;
-    if (isLast) {
-      const { sampling, penaltyWindow } = sequence;
-      const penaltyFrom = penaltyWindow === 0 ? 0 : Math.max(0, nPastAfter - penaltyWindow);
-      step.outs.push({
-        row: step.nTokens - 1,
-        mode: OUT_MODES.sample,
-        sampling,
-        penaltyFrom,
-        drawPosition: nPastAfter,
-        mask: sequence.constrained ? ++step.nMasks : 0,
-      });
-      step.taken.biases += sampling.bias.length;
-      sequence.nPending++;
-    }
-    step.entries.push({ sequence, epoch: sequence.epoch, nPastAfter, out });
   }
 }

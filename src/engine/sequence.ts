@@ -7,6 +7,8 @@ export interface SequenceRequest {
   /** The prompt; at least one token, shorter than the context. */
   readonly tokens: ArrayLike<number>;
   readonly sampling: OutSampling;
+  /** Likeliest tokens wanted beside the log-probability of each of the prompt's tokens; undefined = not even that. */
+  readonly promptTop?: number | undefined;
   /** Tokens that penalties look back; 0 = all. */
   readonly penaltyWindow: number;
   /** New tokens at most, at least 1; prompt and these fit the context. */
@@ -17,6 +19,8 @@ export interface SequenceRequest {
   readonly constrained: boolean;
   /** Pages are shared with sequences of the same salt only. */
   readonly salt: string;
+  /** Who asks: places and prompts are shared among clients. */
+  readonly client: string;
   /** Milliseconds it waits for its first place; 0 = as long as it takes. */
   readonly queueTimeoutMs: number;
 }
@@ -38,6 +42,8 @@ export class Sequence {
   readonly penaltyWindow: number;
   readonly constrained: boolean;
   readonly salt: string;
+  readonly client: string;
+  readonly promptTop: number | undefined;
   /** Order of arrival. */
   readonly age: number;
   /** When its time to wait is over. */
@@ -54,11 +60,15 @@ export class Sequence {
   pages: number[][] = [];
   /** Of each group: leading entries of its table that were freed. */
   nTrimmed: number[] = [];
-  /** Younger sequences that got a place while it waits. */
+  /** Sequences that got a place because it did not fit. */
   nPassed = 0;
+  /** Younger ones of clients with less that got a place while it was the oldest of its client that waited. */
+  nOvertaken = 0;
   lead: Lead | undefined;
   /** Prompt tokens that were found in the cache, or computed for another, since it started first. */
   nCached = 0;
+  /** Leading tokens of the prompt whose log-probabilities are known; the first has none. */
+  nScored = 1;
   /** Tokens whose keys and values are submitted, and of those the ones of finished steps. */
   nPast = 0;
   nDone = 0;
@@ -76,6 +86,8 @@ export class Sequence {
     this.penaltyWindow = request.penaltyWindow;
     this.constrained = request.constrained;
     this.salt = request.salt;
+    this.client = request.client;
+    this.promptTop = request.promptTop;
     this.age = age;
     this.deadline = request.queueTimeoutMs === 0 ? Infinity : now + request.queueTimeoutMs;
     this.tokens = Array.from(request.tokens);
@@ -107,6 +119,19 @@ export class Sequence {
   /** Its next step is a run of known tokens. */
   get isPrefilling(): boolean {
     return this.maySample && this.nKnownLeft > 1;
+  }
+
+  /** Whether log-probabilities of its prompt are still to be computed. */
+  get isScoring(): boolean {
+    return this.promptTop !== undefined && this.nScored < this.nPrompt;
+  }
+
+  /**
+   * Known tokens whose keys and values may come out of the cache: the others' rows are wanted. The last token is always
+   * computed.
+   */
+  get nFindable(): number {
+    return (this.isScoring ? this.nScored : this.tokens.length) - 1;
   }
 
   /** Nothing in flight, and its reader does not ask for more. */

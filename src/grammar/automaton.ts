@@ -29,6 +29,8 @@ export const STATE = {
   accept: 8,
   /** Text is free here: tokens without text may be generated. */
   free: 9,
+  /** Tokens without text may be generated whose names are what may come here. */
+  control: 10,
 } as const;
 
 /** A part of a grammar: builds states that match it and then go on at `next`, and returns the first of them. */
@@ -197,6 +199,7 @@ function reachesEnd(words: Int32Array, state: number, alive: Uint8Array): boolea
     case STATE.head:
       return (a === 0 || alive[words[state + 3]!] === 1) && alive[words[state + 4]!] === 1;
     case STATE.free:
+    case STATE.control:
       return false;
     default:
       return true; // return, step, accept
@@ -207,7 +210,7 @@ function reachesEnd(words: Int32Array, state: number, alive: Uint8Array): boolea
 function cut(words: Int32Array, state: number, alive: Uint8Array): void {
   const keep = (at: number): void => {
     const target = words[at]!;
-    if (alive[target] !== 1 && words[target] !== STATE.free) words[at] = 0;
+    if (alive[target] !== 1 && words[target]! < STATE.free) words[at] = 0;
   };
   const kind = words[state];
   const n = words[state + 1]!;

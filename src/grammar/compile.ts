@@ -4,9 +4,9 @@ import { RealizarError } from "../errors.ts";
 import { Graph, type Part } from "./automaton.ts";
 import { Budget, checkDepth, MAX_COMPILE_MS } from "./budget.ts";
 import { gbnfPart } from "./gbnf.ts";
-import { schemaPart } from "./json_schema.ts";
-import { lazyPart } from "./lazy.ts";
-import { choice, repeat, sequence, text } from "./parts.ts";
+import { type ScalarRules, schemaPart } from "./json_schema.ts";
+import { lazyPart, untilPart } from "./lazy.ts";
+import { choice, mark, repeat, sequence, text } from "./parts.ts";
 import { checkSource } from "./source.ts";
 import type { WireGrammar } from "./wire.ts";
 
@@ -17,7 +17,7 @@ import type { WireGrammar } from "./wire.ts";
 export function compileGrammar(source: GrammarSource, limitMs: number = MAX_COMPILE_MS): WireGrammar {
   const budget = new Budget(limitMs);
   checkSource(source);
-  return Graph.compile(sourcePart(source, budget, 0), budget);
+  return Graph.compile(sourcePart(source, budget, new Map(), 0), budget);
 }
 
 function refuse(what: string): never {
@@ -32,20 +32,24 @@ function listOf<T>(value: readonly T[], name: string): readonly T[] {
   return Array.isArray(value) ? value : refuse(`${name}: got ${typeof value}, expected an array`);
 }
 
-function sourcePart(source: GrammarSource, budget: Budget, depth: number): Part {
+function sourcePart(source: GrammarSource, budget: Budget, scalars: ScalarRules, depth: number): Part {
   checkDepth(depth, "parts of a grammar");
   budget.charge();
   if (typeof source !== "object" || source === null) {
     refuse(`got ${source === null ? "null" : typeof source} for a part`);
   }
-  const below = (inner: GrammarSource): Part => sourcePart(inner, budget, depth + 1);
+  const below = (inner: GrammarSource): Part => sourcePart(inner, budget, scalars, depth + 1);
   switch (source.kind) {
     case "schema":
-      return schemaPart(source.schema, budget);
+      return schemaPart(source.schema, budget, scalars);
     case "gbnf":
       return gbnfPart(textOf(source.grammar, "gbnf"), budget);
     case "text":
-      return text(textOf(source.text, "text"));
+      return source.control === true && source.text !== ""
+        ? mark(textOf(source.text, "text"))
+        : text(textOf(source.text, "text"));
+    case "until":
+      return untilPart(textOf(source.text, "until"), source.control === true);
     case "sequence":
       return sequence(...listOf(source.parts, "parts").map(below));
     case "choice":

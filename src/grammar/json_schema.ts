@@ -24,13 +24,18 @@ interface Member {
   readonly own: boolean;
 }
 
+/** Rules of scalars by what is said of them: schemas of one grammar share them. */
+export type ScalarRules = Map<string, Rule>;
+
 class SchemaCompiler {
   readonly #reader: SchemaReader;
   readonly #budget: Budget;
+  readonly #scalars: ScalarRules;
   readonly #rules = new Map<string, Rule>();
 
-  constructor(schema: unknown, budget: Budget) {
+  constructor(schema: unknown, budget: Budget, scalars: ScalarRules) {
     this.#budget = budget;
+    this.#scalars = scalars;
     this.#reader = new SchemaReader(schema, budget);
   }
 
@@ -162,11 +167,11 @@ class SchemaCompiler {
     if (type === "object") return objectPart(nodes, this.#setOf, this.#budget);
     const { pointer: _pointer, types: _types, typed: _typed, minItems: _min, maxItems: _max, ...bounds } = merged;
     const key = `${type} ${JSON.stringify(bounds)}`;
-    let rule = this.#rules.get(key);
+    let rule = this.#scalars.get(key);
     if (rule === undefined) {
       const scalar = this.#scalar(type, merged);
       rule = scalar instanceof Rule ? scalar : new Rule(() => scalar);
-      this.#rules.set(key, rule);
+      this.#scalars.set(key, rule);
     }
     return rule;
   }
@@ -212,8 +217,8 @@ function integerPart({ min, max, multipleOf }: Merged): Part {
 
 /**
  * Text of the JSON values that a schema accepts. Throws `ARG` for what is no schema, `UNSUPPORTED` for what cannot be
- * honoured, both with the JSON pointer, and `LIMIT`.
+ * honoured, both with the JSON pointer, and `LIMIT`. Schemas of one grammar may share `scalars`.
  */
-export function schemaPart(schema: unknown, budget: Budget): Part {
-  return new SchemaCompiler(schema, budget).compile();
+export function schemaPart(schema: unknown, budget: Budget, scalars: ScalarRules = new Map()): Part {
+  return new SchemaCompiler(schema, budget, scalars).compile();
 }

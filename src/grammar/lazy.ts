@@ -1,4 +1,4 @@
-/** Text that is free until it contains a trigger; what follows the trigger is constrained, then it is free again. */
+/** Text that is free until it contains a trigger: once, or again and again with constrained text after each. */
 import { RealizarError } from "../errors.ts";
 import { type Graph, type Part, STATE } from "./automaton.ts";
 import { part } from "./parts.ts";
@@ -54,19 +54,52 @@ function targetOf(place: Place, byte: number, root: Place): Place {
   return root;
 }
 
-/**
- * Free text; after each of `triggers`, `then` must follow. It may end wherever it is free. Throws `ARG`, `LIMIT` for
- * the triggers.
- */
-export function lazyPart(triggers: readonly string[], then: Part): Part {
+function checkTriggers(triggers: readonly string[]): void {
   if (triggers.length === 0 || triggers.some((trigger) => trigger === "")) {
-    throw new RealizarError("ARG", "grammar: lazy needs triggers, and none may be empty");
+    throw new RealizarError("ARG", "grammar: lazy and until need triggers, and none may be empty");
   }
   const nBytes = triggers.reduce((sum, { length }) => sum + length, 0);
   if (nBytes > MAX_TRIGGER_BYTES) {
     throw new RealizarError("LIMIT", `grammar: triggers of ${nBytes} characters, at most ${MAX_TRIGGER_BYTES}`);
   }
+}
+
+/**
+ * Free text; after each of `triggers`, `then` must follow. It may end wherever it is free. Throws `ARG`, `LIMIT` for
+ * the triggers.
+ */
+export function lazyPart(triggers: readonly string[], then: Part): Part {
+  checkTriggers(triggers);
   return part((graph, next) => buildLazy(graph, placesOf(triggers), then, next), true);
+}
+
+/** Free text up to and with `end`. Throws `ARG`, `LIMIT` for it. */
+export function untilPart(end: string, takesControl: boolean): Part {
+  checkTriggers([end]);
+  return part((graph, next) => {
+    const places = placesOf([end]);
+    for (const place of places) place.hole = graph.hole();
+    for (const place of places) {
+      if (place.ends) graph.patch(place.hole, next);
+      else {
+        const free = takesControl ? [graph.add(STATE.free)] : [];
+        graph.patch(place.hole, graph.split([...free, edgesOf(graph, place, places[0]!)]));
+      }
+    }
+    return places[0]!.hole;
+  });
+}
+
+/** A state that takes any byte and goes on to the place where it leads. */
+function edgesOf(graph: Graph, place: Place, root: Place): number {
+  const edges: [number, number, number][] = [];
+  for (let byte = 0; byte < 256; byte++) {
+    const target = targetOf(place, byte, root).hole;
+    const last = edges.at(-1);
+    if (last !== undefined && last[2] === target) last[1] = byte;
+    else edges.push([byte, byte, target]);
+  }
+  return graph.bytes(edges);
 }
 
 function buildLazy(graph: Graph, places: readonly Place[], then: Part, next: number): number {
@@ -78,14 +111,7 @@ function buildLazy(graph: Graph, places: readonly Place[], then: Part, next: num
       graph.patch(place.hole, constrained);
       continue;
     }
-    const edges: [number, number, number][] = [];
-    for (let byte = 0; byte < 256; byte++) {
-      const target = targetOf(place, byte, root).hole;
-      const last = edges.at(-1);
-      if (last !== undefined && last[2] === target) last[1] = byte;
-      else edges.push([byte, byte, target]);
-    }
-    graph.patch(place.hole, graph.split([graph.add(STATE.free), next, graph.bytes(edges)]));
+    graph.patch(place.hole, graph.split([graph.add(STATE.free), next, edgesOf(graph, place, root)]));
   }
   return root.hole;
 }

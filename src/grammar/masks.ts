@@ -147,7 +147,8 @@ export class MaskCache {
     const { index } = this;
     const bits = new Uint32Array(index.maskWords);
     const escapes = new Escapes();
-    const isFree = hasLeaf(this.words, this.#leaves[set]!, STATE.free);
+    const leaves = this.#leaves[set]!;
+    const isFree = hasLeaf(this.words, leaves, STATE.free);
     const { mask, trie } = (isFree ? this.#loopTokens(set) : this.#plainTokens(set)) ??
       { mask: undefined, trie: index.all };
     this.#nAllowed = 0;
@@ -156,7 +157,7 @@ export class MaskCache {
       this.#nAllowed = Infinity;
     }
     this.walk(trie, 1, trie.nNodes, set, bits, escapes);
-    if (isFree) this.#addSilent(set, bits);
+    if (isFree || hasLeaf(this.words, leaves, STATE.control)) this.#addSilent(set, bits);
     // A mask of few tokens is kept as a list.
     const list = this.#nAllowed < index.maskWords ? listOf(bits, this.#nAllowed) : undefined;
     this.#maskBytes += 4 * (list ?? bits).length + 8 * escapes.count;
@@ -191,7 +192,7 @@ export class MaskCache {
     }
   }
 
-  /** Tokens without text go through free text by their names: a trigger may be one of them. */
+  /** Tokens without text go through the automaton by their names: a trigger may be one of them, or a mark. */
   #addSilent(set: number, bits: Uint32Array): void {
     const { pieceBytes, pieceOffsets } = this.index.tables;
     for (const id of this.index.silent) {

@@ -1,6 +1,6 @@
 /** The parts that grammars are put together from. */
 import type { CodePointSet } from "../text/code_points.ts";
-import type { Graph, Part } from "./automaton.ts";
+import { type Graph, type Part, STATE } from "./automaton.ts";
 import { utf8Edges } from "./radix.ts";
 
 const UTF8 = new TextEncoder();
@@ -14,6 +14,12 @@ export function part(build: (graph: Graph, next: number) => number, nullable = f
 export function text(value: string): Part {
   const bytes = UTF8.encode(value);
   return part((graph, next) => bytes.reduceRight((after, byte) => graph.byte(byte, after), next), bytes.length === 0);
+}
+
+/** The same, or the control token with this name. */
+export function mark(value: string): Part {
+  const spelled = text(value);
+  return part((graph, next) => graph.split([graph.add(STATE.control), spelled.build(graph, next)]));
 }
 
 /** The empty text. */

@@ -177,7 +177,7 @@ export const STRUCTS = {
 /** `rz_backend_id`. */
 export const BACKENDS = { ref: 0, cpu: 1, cuda: 2 } as const;
 /** `rz_isa`. */
-export const ISAS = { auto: 0, base: 1, avx2: 2, avx512: 3, dotprod: 4, i8mm: 5 } as const;
+export const ISAS = { auto: 0, base: 1, avx2: 2, avx512: 3, dotprod: 4, i8mm: 5, ptx: 6 } as const;
 /** `RZ_PLAN_*`. */
 export const PLAN_FLAGS = { deterministic: 1, profile: 2, noFusion: 4 } as const;
 

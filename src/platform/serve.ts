@@ -2,8 +2,8 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { runtime } from "./env.ts";
 
-/** Answers a request; never rejects. */
-export type FetchHandler = (request: Request) => Promise<Response>;
+/** Answers a request that came from an address; never rejects. */
+export type FetchHandler = (request: Request, address: string | undefined) => Promise<Response>;
 
 /** Where to listen, and what a connection may take. */
 export interface ListenOptions {
@@ -27,6 +27,12 @@ export interface Listening {
 /** Seconds that a connection may take for the head of a request. */
 const IDLE_S = 10;
 
+/** What Bun hands to the function that answers. */
+interface BunServer {
+  timeout(request: Request, seconds: number): void;
+  requestIP(request: Request): { address: string } | null;
+}
+
 /** The part of Bun that is used. */
 interface BunServe {
   serve(options: {
@@ -36,15 +42,21 @@ interface BunServe {
     maxRequestBodySize: number;
     development: boolean;
     reusePort: boolean;
-    fetch(request: Request, server: { timeout(request: Request, seconds: number): void }): Promise<Response>;
+    fetch(request: Request, server: BunServer): Promise<Response>;
   }): { port: number; stop(force?: boolean): Promise<void> };
+}
+
+/** What Deno tells of a request. */
+interface DenoInfo {
+  completed: Promise<void>;
+  remoteAddr: { hostname?: string };
 }
 
 /** The part of Deno that is used. */
 interface DenoServe {
   serve(
     options: { hostname: string; port: number; signal: AbortSignal; onListen(): void },
-    handler: (request: Request, info: { completed: Promise<void> }) => Promise<Response>,
+    handler: (request: Request, info: DenoInfo) => Promise<Response>,
   ): { addr: { port: number }; finished: Promise<void>; shutdown(): Promise<void> };
 }
 
@@ -61,7 +73,7 @@ function listenBun(handler: FetchHandler, options: ListenOptions): Listening {
     fetch(request, own) {
       // The timeout is for connections that ask nothing; it would cut answers that are quiet for a while.
       own.timeout(request, 0);
-      return handler(request);
+      return handler(request, own.requestIP(request)?.address);
     },
   });
   return { port: server.port, stop: (force) => server.stop(force) };
@@ -74,11 +86,14 @@ function listenDeno(handler: FetchHandler, options: ListenOptions): Listening {
   let nOpen = 0, isShutDown = false;
   let onIdle = (): void => {};
   const close = (): void => void (--nOpen === 0 && onIdle());
-  const server = Deno.serve({ hostname, port, signal: cut.signal, onListen() {} }, (request, { completed }) => {
-    nOpen++;
-    completed.then(close, close);
-    return handler(request);
-  });
+  const server = Deno.serve(
+    { hostname, port, signal: cut.signal, onListen() {} },
+    (request, { completed, remoteAddr }) => {
+      nOpen++;
+      completed.then(close, close);
+      return handler(request, remoteAddr.hostname);
+    },
+  );
   return {
     port: server.addr.port,
     async stop(force) {
@@ -161,7 +176,7 @@ async function answerNode(
     response.writeHead(400, { connection: "close" }).end();
     return;
   }
-  const answer = await handler(request);
+  const answer = await handler(request, message.socket.remoteAddress);
   // What was not read of the body would be taken for the next request.
   if (!message.complete) answer.headers.set("connection", "close");
   await send(answer, response, () => gone.signal.aborted);

@@ -19,15 +19,20 @@ export class KeyCheck {
     this.#hashes = keys.map(hashOf);
   }
 
-  /** 401 unless the request carries a key, as `Authorization: Bearer KEY` or `x-api-key: KEY`. */
-  check(headers: Headers): void {
-    if (this.#hashes.length === 0) return;
+  /**
+   * 401 unless the request carries a key, as `Authorization: Bearer KEY` or `x-api-key: KEY`. Returns a name of that
+   * key, which does not tell it; undefined where none is needed.
+   */
+  check(headers: Headers): string | undefined {
+    if (this.#hashes.length === 0) return undefined;
     const bearer = /^bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
     const given = bearer ?? headers.get("x-api-key") ?? "";
     const hash = hashOf(given);
     let matches = 0;
     for (const expected of this.#hashes) matches += timingSafeEqual(hash, expected) ? 1 : 0;
-    if (matches > 0 && given !== "") return;
+    if (matches > 0 && given !== "") {
+      return [...hash.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    }
     const message = given === "" ? "no API key was given" : "the API key is wrong";
     throw new ApiError(401, "authentication_error", "invalid_api_key", message, {
       headers: { "www-authenticate": "Bearer" },

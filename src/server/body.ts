@@ -1,59 +1,9 @@
-/** The JSON body of a request, read under limits: bytes, depth, and time without a byte. */
+/** The JSON body of a request, read under limits: bytes, depth, values, time without a byte and time in all. */
 import { ApiError, invalid, tooLarge } from "./errors.ts";
+import { parsePieces } from "./json_pieces.ts";
+import { JsonScan, PIECE_BYTES } from "./json_scan.ts";
 import type { Limits } from "./limits.ts";
-
-const QUOTE = 0x22, BACKSLASH = 0x5c;
-const BRACKET = 0x5b, BRACE = 0x7b;
-/** From an opening bracket or brace to its closing one. */
-const TO_CLOSING = 2;
-/** Bytes that are looked at in one go: about a millisecond at the worst, which is a quote every other byte. */
-const SLICE_BYTES = 1 << 16;
-
-/** Counts how deep JSON nests, chunk by chunk, before anything is parsed: parsers may use the stack. */
-class DepthMeter {
-  #depth = 0;
-  #max = 0;
-  #inString = false;
-  /** The next byte is escaped. */
-  #escaped = false;
-
-  get max(): number {
-    return this.#max;
-  }
-
-  push(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) at = this.#inString ? this.#pastString(bytes, at) : this.#pastStructure(bytes, at);
-  }
-
-  /** Goes on in a string; returns where it ends, or the end. Long strings are most of a long body. */
-  #pastString(bytes: Uint8Array, start: number): number {
-    const first = this.#escaped ? start + 1 : start;
-    this.#escaped = false;
-    const quote = bytes.indexOf(QUOTE, first);
-    const end = quote < 0 ? bytes.length : quote;
-    let nBackslashes = 0;
-    while (end - nBackslashes > first && bytes[end - nBackslashes - 1] === BACKSLASH) nBackslashes++;
-    const escapes = nBackslashes % 2 === 1;
-    if (quote < 0) this.#escaped = escapes;
-    else if (!escapes) this.#inString = false;
-    return end + 1;
-  }
-
-  /** Goes on outside of strings; returns where the next one begins, or the end. */
-  #pastStructure(bytes: Uint8Array, start: number): number {
-    for (let i = start; i < bytes.length; i++) {
-      const byte = bytes[i];
-      if (byte === QUOTE) {
-        this.#inString = true;
-        return i + 1;
-      }
-      if (byte === BRACKET || byte === BRACE) this.#max = Math.max(this.#max, ++this.#depth);
-      else if (byte === BRACKET + TO_CLOSING || byte === BRACE + TO_CLOSING) this.#depth--;
-    }
-    return bytes.length;
-  }
-}
+import { othersFirst } from "./turns.ts";
 
 function checkHeaders(request: Request, limits: Limits): void {
   const type = request.headers.get("content-type")?.replace(/;.*$/s, "").trim().toLowerCase();
@@ -74,48 +24,60 @@ function bodyTooLarge(limits: Limits): ApiError {
   return tooLarge(`the body is larger than ${limits.bodyBytes} bytes`);
 }
 
-/** The next chunk, or 408 when it does not come. */
+/** The next chunk, or 408 when it does not come within the time, or before `deadline` of `performance.now()`. */
 async function readChunk(
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  stallMs: number,
+  { bodyStallMs, bodyMs }: Limits,
+  deadline: number,
 ): Promise<Uint8Array | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const stalled = new Promise<never>((_, reject) => {
-    const message = `no byte of the body came for ${stallMs} ms`;
+  const leftMs = Math.max(0, deadline - performance.now());
+  const late = new Promise<never>((_, reject) => {
+    const message = leftMs < bodyStallMs
+      ? `the body was not whole after ${bodyMs} ms`
+      : `no byte of the body came for ${bodyStallMs} ms`;
     const headers = { connection: "close" }; // what comes late is not the next request
     const error = new ApiError(408, "invalid_request_error", "body_timeout", message, { headers });
-    timer = setTimeout(() => reject(error), stallMs);
+    timer = setTimeout(() => reject(error), Math.min(leftMs, bodyStallMs));
   });
   try {
-    const { done, value } = await Promise.race([reader.read(), stalled]);
+    const { done, value } = await Promise.race([reader.read(), late]);
     return done ? undefined : value;
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Takes a chunk into the depth, giving others their turn where it is long. */
-async function measure(chunk: Uint8Array, depth: DepthMeter, limits: Limits): Promise<void> {
-  for (let at = 0; at < chunk.length; at += SLICE_BYTES) {
-    if (at > 0) await new Promise((resolve) => setTimeout(resolve, 0));
-    depth.push(chunk.subarray(at, at + SLICE_BYTES));
-    if (depth.max <= limits.jsonDepth) continue;
-    throw invalid("body", `the body nests deeper than ${limits.jsonDepth} arrays and objects`, "json_too_deep");
+/** Takes a chunk into the scan, giving others their turn where it is long. */
+async function measure(chunk: Uint8Array, scan: JsonScan, limits: Limits): Promise<void> {
+  for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
+    if (at > 0) await othersFirst();
+    scan.push(chunk.subarray(at, at + PIECE_BYTES));
+    if (scan.depth > limits.jsonDepth) {
+      throw invalid("body", `the body nests deeper than ${limits.jsonDepth} arrays and objects`, "json_too_deep");
+    }
+    if (scan.nValues > limits.jsonValues) {
+      throw tooLarge(`the body has more than ${limits.jsonValues} strings, arrays and objects`);
+    }
   }
 }
 
-async function readBytes(body: ReadableStream<Uint8Array>, limits: Limits): Promise<Uint8Array> {
+async function readBytes(
+  body: ReadableStream<Uint8Array>,
+  limits: Limits,
+): Promise<{ bytes: Uint8Array; scan: JsonScan }> {
   const reader = body.getReader();
-  const depth = new DepthMeter();
+  const scan = new JsonScan(limits.jsonDepth);
   const chunks: Uint8Array[] = [];
+  const deadline = performance.now() + limits.bodyMs;
   let nBytes = 0;
   try {
     for (;;) {
-      const chunk = await readChunk(reader, limits.bodyStallMs);
+      const chunk = await readChunk(reader, limits, deadline);
       if (chunk === undefined) break;
       nBytes += chunk.length;
       if (nBytes > limits.bodyBytes) throw bodyTooLarge(limits);
-      await measure(chunk, depth, limits);
+      await measure(chunk, scan, limits);
       chunks.push(chunk);
     }
   } catch (error) {
@@ -130,16 +92,22 @@ async function readBytes(body: ReadableStream<Uint8Array>, limits: Limits): Prom
     bytes.set(chunk, at);
     at += chunk.length;
   }
-  return bytes;
+  return { bytes, scan };
 }
 
 /** The body as JSON data. Throws {@linkcode ApiError}s: 400, 408, 413, 415. */
 export async function readJson(request: Request, limits: Limits): Promise<unknown> {
   checkHeaders(request, limits);
   if (request.body === null) throw invalid("body", "the body is empty, expected a JSON object", "invalid_json");
-  const bytes = await readBytes(request.body, limits);
+  const { bytes, scan } = await readBytes(request.body, limits);
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+    if (bytes.length <= PIECE_BYTES) {
+      return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+    }
+    await othersFirst();
+    const value = await parsePieces(bytes, scan);
+    await othersFirst();
+    return value;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw invalid("body", `the body is not JSON in UTF-8: ${why}`, "invalid_json");

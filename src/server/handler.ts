@@ -15,6 +15,7 @@ import { detokenize, tokenize } from "./openai/tokens.ts";
 import { PAGE_ROUTES } from "./page/mod.ts";
 import { createResponse } from "./responses/mod.ts";
 import type { Route } from "./route.ts";
+import { checkClientHeader, clientOf, type Sender } from "./sender.ts";
 import { Service } from "./service.ts";
 import type { ServedModel, ServerStatus } from "./served_model.ts";
 
@@ -28,6 +29,11 @@ export interface HandlerOptions {
   allowedHosts?: readonly string[] | undefined;
   /** Origins of pages that may ask and read answers, such as `https://app.example`; `*` is all. Default none. */
   corsOrigins?: readonly string[] | undefined;
+  /**
+   * Header in which a proxy names who asks, such as `x-real-ip`; of a list the last counts. Only where every request
+   * comes through a proxy that sets it. Default none: clients are told apart by their API keys, else by their addresses.
+   */
+  clientHeader?: string | undefined;
   /** Limits other than the defaults. */
   limits?: Partial<Limits> | undefined;
   /** Where the server stands, changed by its owner; default always ready. */
@@ -56,6 +62,8 @@ export interface AnswerLog {
 export interface Handler {
   /** Answers a request; never rejects, unless a callback of its owner throws. */
   (request: Request): Promise<Response>;
+  /** The same, with what a listener knows of its sender: clients without API keys share by it. */
+  (request: Request, sender: Sender): Promise<Response>;
   /** Takes no more requests; resolves when those that run have ended, or were cut after the time. */
   drain(timeoutMs: number): Promise<void>;
 }
@@ -131,26 +139,29 @@ export function createHandler(options: HandlerOptions): Handler {
   const service = new Service(options.models, checkLimits(options.limits), status, options.onError);
   const keys = new KeyCheck(options.apiKeys ?? []);
   const cors = new Cors(options.corsOrigins ?? []);
+  checkClientHeader(options.clientHeader);
 
   const answer = async (
     request: Request,
     route: Route | undefined,
     id: string,
     startedAt: number,
+    sender: Sender | undefined,
   ): Promise<Response> => {
     checkHeaderBytes(request.headers, service.limits.headerBytes);
     checkHost(request, options.allowedHosts, cors);
     const preflight = cors.preflight(request);
     if (preflight !== undefined) return preflight;
-    if (route?.open !== true) keys.check(request.headers);
+    const key = route?.open === true ? undefined : keys.check(request.headers);
     if (route === undefined) throw notFound();
     checkMethod(request.method, route);
     const rest = restOf(route, new URL(request.url).pathname);
     const body = route.method === "POST" ? await readJson(request, service.limits) : undefined;
-    return await route.answer({ service, request, id, body, rest, startedAt });
+    const client = clientOf(key, request.headers, options.clientHeader, sender);
+    return await route.answer({ service, request, id, body, rest, client, startedAt });
   };
 
-  const handle = async (request: Request): Promise<Response> => {
+  const handle = async (request: Request, sender?: Sender): Promise<Response> => {
     const startedAt = performance.now();
     const id = requestId(request.headers);
     let route: Route | undefined;
@@ -159,7 +170,7 @@ export function createHandler(options: HandlerOptions): Handler {
       // A runtime may hand on what a client wrote into its Host header, and that need not be a URL.
       if (!URL.canParse(request.url)) throw new ApiError(400, "invalid_request_error", "invalid_url", "no valid URL");
       route = routeOf(new URL(request.url).pathname);
-      response = await answer(request, route, id, startedAt);
+      response = await answer(request, route, id, startedAt, sender);
     } catch (error) {
       if (isFailure(error)) service.report(error);
       const told = toApiError(error);

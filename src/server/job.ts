@@ -15,6 +15,8 @@ export interface JobSource {
   nChoices: number;
   /** The request's: aborting ends the generations. */
   signal: AbortSignal;
+  /** Who asks; empty where it is not known. */
+  client: string;
   /** When the request came, on the clock of `performance.now()`. */
   startedAt: number;
   metrics: Metrics;
@@ -53,6 +55,7 @@ export class Job {
   readonly model: ServedModel;
   readonly nChoices: number;
   readonly signal: AbortSignal;
+  readonly client: string;
   /** What the generations told in the end, by index. */
   readonly results: GenerationResult[] = [];
   readonly #source: JobSource;
@@ -70,6 +73,7 @@ export class Job {
     this.model = source.model;
     this.nChoices = source.nChoices;
     this.signal = source.signal;
+    this.client = source.client;
     this.signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
@@ -92,10 +96,13 @@ export class Job {
   async start(prompts: readonly JobPrompt[]): Promise<void> {
     const { queueTimeoutMs } = this.#source;
     this.#source.checkRoom(prompts.length, prompts.reduce((sum, { tokens }) => sum + tokens.length, 0));
+    const common = {
+      ...(queueTimeoutMs === undefined ? {} : { queueTimeoutMs }),
+      ...(this.client === "" ? {} : { client: this.client }),
+    };
     for (const { tokens, options } of prompts) {
-      const limited = queueTimeoutMs === undefined ? options : { queueTimeoutMs, ...options };
       this.#promptTokens.push(tokens.length);
-      this.#generations.push(this.model.generate(tokens, limited));
+      this.#generations.push(this.model.generate(tokens, { ...common, ...options }));
     }
     if (this.signal.aborted || this.#closed) this.cancel();
     if (queueTimeoutMs !== undefined) await this.#placed(queueTimeoutMs + this.#source.headMs);
@@ -169,6 +176,10 @@ export class Job {
     let lastAt = 0;
     for await (const part of generation) {
       const now = performance.now(), nTokens = part.tokens.length;
+      if (part.promptLogprobs !== undefined) {
+        yield { index, part };
+        continue;
+      }
       if (lastAt === 0) metrics.observe(METRIC.ttft, labels, (now - startedAt) / 1000);
       else if (nTokens > 0) between.observe((now - lastAt) / 1000 / nTokens, nTokens);
       if (lastAt === 0 || nTokens > 0) lastAt = now;

@@ -7,6 +7,8 @@ export interface Limits {
   bodyBytes: number;
   /** Arrays and objects inside each other; default 128. */
   jsonDepth: number;
+  /** Strings (names of members too), arrays and objects of a body; default 50,000. */
+  jsonValues: number;
   /** Bytes of all header names and values; default 32 KiB. */
   headerBytes: number;
   /** Bytes of a request's messages, or of its prompts together; default 4 MiB. */
@@ -21,6 +23,8 @@ export interface Limits {
   queueTimeoutMs: number | undefined;
   /** A body that brings no byte for so long is cut; default 10 s. */
   bodyStallMs: number;
+  /** A body that is not whole after so long is cut, however steadily it comes; default 60 s. */
+  bodyMs: number;
   /** Silence of an event stream until a comment is sent; default 5 s. */
   pingMs: number;
 }
@@ -28,6 +32,7 @@ export interface Limits {
 const DEFAULTS: Limits = {
   bodyBytes: 8 * 2 ** 20,
   jsonDepth: 128,
+  jsonValues: 50_000,
   headerBytes: 32 * 2 ** 10,
   promptBytes: 4 * 2 ** 20,
   choices: 128,
@@ -35,6 +40,7 @@ const DEFAULTS: Limits = {
   queuedTokens: undefined,
   queueTimeoutMs: undefined,
   bodyStallMs: 10_000,
+  bodyMs: 60_000,
   pingMs: 5_000,
 };
 

@@ -41,7 +41,12 @@ export async function serve(handler: Handler, options: ServeOptions = {}): Promi
   let listening: Awaited<ReturnType<typeof listenHttp>>;
   try {
     // The handler answers in the API's own shape, so it is the first to see a body that is too large.
-    listening = await listenHttp(handler, { hostname, port, bodyBytes: 2 * bodyBytes, headerBytes });
+    listening = await listenHttp((request, address) => handler(request, { address }), {
+      hostname,
+      port,
+      bodyBytes: 2 * bodyBytes,
+      headerBytes,
+    });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new RealizarError("IO", `cannot listen on ${hostname}:${port}: ${why}`, { cause: error });

@@ -14,5 +14,7 @@
 export { type AnswerLog, createHandler, type Handler, type HandlerOptions } from "./handler.ts";
 export { LOOPBACK_HOSTS } from "./access.ts";
 export type { Limits } from "./limits.ts";
+export type { Sender } from "./sender.ts";
 export type { ServedModel, ServerStatus } from "./served_model.ts";
+export { warmUp } from "./warm_up.ts";
 export { type RunningServer, serve, type ServeOptions } from "./listen.ts";

@@ -14,6 +14,8 @@ export interface RouteContext {
   body: unknown;
   /** What follows the route's path, e.g. a model's name. */
   rest: string;
+  /** Who asks, for the engine: sender.ts. */
+  client: string;
   /** When the request came, on the clock of `performance.now()`. */
   startedAt: number;
 }

@@ -7,8 +7,12 @@ import type { Limits } from "./limits.ts";
 import { defineModel, METRIC, serverMetrics } from "./metric_names.ts";
 import type { Labels, Metrics } from "./metrics.ts";
 import { runtimeVersion } from "../platform/env.ts";
+import type { RouteContext } from "./route.ts";
 import type { NamedModel, ServedModel, ServerStatus } from "./served_model.ts";
 import { VERSION } from "./version.ts";
+
+/** What a job needs of its request. */
+export type Sent = Pick<RouteContext, "request" | "client" | "startedAt">;
 
 /** Generations in one engine, running and waiting: below what the engine's own queue takes. */
 const GENERATIONS_MAX = 1024;
@@ -66,11 +70,15 @@ export class Service {
     throw unavailable("server_error", state === "loading" ? "loading" : "unavailable", message);
   }
 
-  /** Takes a request in, or answers 503. Close the job in the end. */
-  admit(named: NamedModel, nChoices: number, signal: AbortSignal, startedAt: number): Job {
+  /**
+   * Takes a request in, or answers 503. Close the job in the end. A client that has nothing here is taken beyond the
+   * limit, up to as many as run at once: nobody shuts the others out by filling the queue.
+   */
+  admit(named: NamedModel, nChoices: number, { request: { signal }, client, startedAt }: Sent): Job {
     this.checkReady();
     const { maxSequences } = named.model.info;
-    const places = maxSequences + (this.limits.queuedRequests ?? 4 * maxSequences);
+    const isNew = client !== "" && this.#isNew(client);
+    const places = maxSequences + (this.limits.queuedRequests ?? 4 * maxSequences) + (isNew ? maxSequences : 0);
     const { jobs, running, waiting } = this.#loadOf(named.name);
     if (jobs >= places) throw overloaded(`${jobs} requests are being answered or waiting already`);
     const nGenerations = running + waiting;
@@ -81,11 +89,12 @@ export class Service {
       ...named,
       nChoices,
       signal,
+      client,
       startedAt,
       metrics: this.metrics,
       queueTimeoutMs: this.limits.queueTimeoutMs,
       headMs: this.limits.pingMs,
-      checkRoom: (nPrompts, nTokens) => this.#checkTokens(named, nPrompts, nTokens),
+      checkRoom: (nPrompts, nTokens) => this.#checkTokens(named, nPrompts, nTokens, isNew),
       onClose: () => this.#leave(job),
     });
     this.#jobs.add(job);
@@ -156,8 +165,15 @@ export class Service {
     return sum;
   }
 
-  /** 503 when generations would have to wait and more tokens wait already than may. */
-  #checkTokens({ name, model: { info } }: NamedModel, nPrompts: number, nTokens: number): void {
+  /** Whether a client has no request here. */
+  #isNew(client: string): boolean {
+    for (const job of this.#jobs) if (job.client === client) return false;
+    return true;
+  }
+
+  /** 503 when generations would have to wait and more tokens wait already than may; one prompt of a new client may. */
+  #checkTokens({ name, model: { info } }: NamedModel, nPrompts: number, nTokens: number, isNew: boolean): void {
+    if (isNew && nPrompts === 1) return;
     const { queuedTokens = 4 * info.maxSequences * info.contextSize } = this.limits;
     const { running, waiting, waitingTokens } = this.#loadOf(name);
     // The request's own generations are among the waiting.

@@ -272,6 +272,7 @@ static void print_enums(void) {
     ENUM(RZ_ISA_AVX512);
     ENUM(RZ_ISA_DOTPROD);
     ENUM(RZ_ISA_I8MM);
+    ENUM(RZ_ISA_PTX);
     ENUM(RZ_ROWS_T);
     ENUM(RZ_ROWS_R);
     ENUM(RZ_ROWS_S);

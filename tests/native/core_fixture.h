@@ -70,12 +70,11 @@ static inline int32_t open_weights(uint32_t engine, const uint8_t *plan) {
 }
 
 /* Returns 0, or the first failure with everything closed again. */
-static inline int32_t rig_open(rig *r) {
-    const rz_engine_options engine_options = fake_options();
+static inline int32_t rig_open_on(rig *r, const rz_engine_options *engine_options) {
     const rz_cache_options cache_options = small_cache();
     *r = (rig){.options = small_options()};
     r->plan_bytes = small_plan(&r->plan_n, FAKE_VOCAB);
-    int32_t id = rz_engine_open(&engine_options);
+    int32_t id = rz_engine_open(engine_options);
     if (id > 0) r->engine = (uint32_t)id;
     if (id > 0) id = open_weights(r->engine, r->plan_bytes);
     if (id > 0) r->weights = (uint32_t)id;
@@ -88,6 +87,11 @@ static inline int32_t rig_open(rig *r) {
     if (r->engine != 0) rz_engine_close(r->engine);
     free(r->plan_bytes);
     return id;
+}
+
+static inline int32_t rig_open(rig *r) {
+    const rz_engine_options options = fake_options();
+    return rig_open_on(r, &options);
 }
 
 static inline void rig_close(rig *r) {

@@ -86,11 +86,11 @@ static void test_engine_options(void) {
     CHECK(rz_engine_open(&o) == -RZ_E_ARG);
     o = good, o.backend = 77;
     CHECK(rz_engine_open(&o) == -RZ_E_ARG);
-    o = good, o.backend = RZ_BACKEND_CUDA;
+    o = good, o.backend = RZ_BACKEND_CUDA, o.n_devices = 2;
     CHECK(rz_engine_open(&o) == -RZ_E_UNSUPPORTED);
     o = good, o.n_threads = 257;
     CHECK(rz_engine_open(&o) == -RZ_E_ARG);
-    o = good, o.isa_max = 6;
+    o = good, o.isa_max = 7;
     CHECK(rz_engine_open(&o) == -RZ_E_ARG);
     o = good, o.reserved = 1;
     CHECK(rz_engine_open(&o) == -RZ_E_ARG);
@@ -269,7 +269,7 @@ static void test_library(void) {
     CHECK(rz_abi_version() == RZ_ABI_VERSION);
     rz_stats s;
     CHECK(rz_library_stats(&s, sizeof s - 1) == -RZ_E_ARG);
-    CHECK(rz_test_fail_after(2, 1) == -RZ_E_ARG);
+    CHECK(rz_test_fail_after(4, 1) == -RZ_E_ARG);
     CHECK(rz_engine_info_read(0, NULL) == -RZ_E_ARG);
     uint8_t message[8];
     CHECK(rz_error_read(message, 8) == 8 && memcmp(message, "rz_engin", 8) == 0);

@@ -25,11 +25,12 @@ static rz_x8 open_x8(const rz_cpu_kernels *k, const float *x, uint32_t n_rows, u
     rz_xblock *q = aligned_alloc(64, n_rows * blocks * sizeof(rz_xblock));
     rz_xhigh *high = malloc(n_rows * rz_x_highs(cols) * sizeof(rz_xhigh));
     uint32_t *n_high = malloc(n_rows * sizeof(uint32_t));
+    uint8_t *n_high_in = malloc((size_t)n_rows * rz_n_parts((uint32_t)blocks));
     for (uint32_t r = 0; r < n_rows; r++) {
         const float *from = x + (size_t)r * cols;
         double *to = malloc(cols * sizeof(double)), square = 0;
         rz_xhigh *mine = high + r * rz_x_highs(cols);
-        n_high[r] = k->rows->to_int8(from, cols, q + r, n_rows, mine);
+        n_high[r] = k->rows->to_int8(from, cols, q + r, n_rows, mine, n_high_in + r);
         CHECK(n_high[r] <= rz_x_highs(cols));
         for (uint32_t i = 0; i < cols; i++) {
             const rz_xblock *b = &q[(size_t)(i / 32) * n_rows + r];
@@ -54,7 +55,12 @@ static rz_x8 open_x8(const rz_cpu_kernels *k, const float *x, uint32_t n_rows, u
         for (uint32_t i = 0; i < cols; i++) used[(size_t)r * cols + i] = (float)to[i];
         free(to);
     }
-    return (rz_x8){.blocks = q, .n_rows = n_rows, .high = high, .high_stride = rz_x_highs(cols), .n_high = n_high};
+    return (rz_x8){.blocks = q,
+                   .n_rows = n_rows,
+                   .high = high,
+                   .high_stride = rz_x_highs(cols),
+                   .n_high = n_high,
+                   .n_high_in = n_high_in};
 }
 
 /* The same by panels, in tiles like those of `direct`. */
@@ -66,12 +72,14 @@ static void multiply_panels(const rz_cpu_panels *k, const fixture *f, const rz_x
     memset(panels, 0, RZ_PANEL_BLOCKS * sizeof(rz_panel));
     float *sums = malloc((size_t)n_rows * 32 * sizeof(float));
     uint32_t *cursor = malloc(n_rows * sizeof(uint32_t));
-    const rz_panel_outliers outliers = {.c = sums, .cursor = cursor};
+    rz_panel_outliers outliers = {.c = sums, .cursor = cursor};
+    const uint32_t part_blocks = rz_part_blocks(blocks);
     for (uint32_t t = 0; t < (stripes + 1) / 2; t++, c += 32 * (size_t)n_rows) {
         memset(sums, 0, (size_t)n_rows * 32 * sizeof(float));
         memset(cursor, 0, n_rows * sizeof(uint32_t));
-        for (uint32_t b = 0; b < blocks; b += RZ_PANEL_BLOCKS) {
-            const uint32_t n = blocks - b < RZ_PANEL_BLOCKS ? blocks - b : RZ_PANEL_BLOCKS;
+        outliers.counts = x->n_high_in;
+        for (uint32_t b = 0; b < blocks; b += part_blocks, outliers.counts += n_rows) {
+            const uint32_t n = blocks - b < part_blocks ? blocks - b : part_blocks;
             for (uint32_t h = 0; h < 2 && 2 * t + h < stripes; h++)
                 k->unpack[layout](f->t.data + (2 * t + h) * stripe_bytes, blocks, b, n, panels, h);
             const uint8_t *next[2] = {f->t.data, f->t.data};
@@ -121,7 +129,7 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
     memcpy(used, x, (size_t)n_rows * cols * sizeof(float));
     if (layout < RZ_N_INT8) {
         const rz_x8 x8 = open_x8(k, x, n_rows, cols, used);
-        k->int8->direct[layout](f->t.data, stripe_bytes, stripes, &x8, 0, n_rows, cols / 32, c, tile_stride);
+        k->few->direct[layout](f->t.data, stripe_bytes, stripes, &x8, 0, n_rows, cols / 32, c, tile_stride);
         for (const rz_cpu_panels *way = &k->int8->panels; way; way = way == k->pairs ? NULL : k->pairs) {
             if (!way->unpack[layout]) continue;
             memset(by_panel, 0, tiles * tile_stride * sizeof(float));
@@ -132,7 +140,8 @@ static void check_product(const rz_cpu_kernels *k, const fixture *f, const float
                     CHECK(memcmp(c + at, by_panel + at, sizeof(float)) == 0);
                 }
         }
-        free((void *)x8.blocks), free((void *)x8.high), free((void *)x8.n_high);
+        free((void *)x8.blocks), free((void *)x8.high), free((void *)x8.n_high),
+            free((void *)x8.n_high_in);
     } else if (by_bf16) {
         multiply_bf16(k, f, x, n_rows, c, used);
     } else {
@@ -181,15 +190,16 @@ static void test_not_finite(const rz_cpu_kernels *k) {
     float x[128];
     rz_xblock q[4];
     rz_xhigh high[16];
+    uint8_t n_high_in;
     CHECK(rz_x_highs(128) <= 16);
     for (int inf = 0; inf < 2; inf++) {
         random_floats(x, 128, 1);
         x[70] = inf ? -INFINITY : NAN;
-        CHECK(k->rows->to_int8(x, 128, q, 1, high) == 0);
+        CHECK(k->rows->to_int8(x, 128, q, 1, high, &n_high_in) == 0);
         for (int b = 0; b < 4; b++) CHECK(isnan(q[b].scale) == (b == 2) && isnan(q[b].sum) == (b == 2));
     }
     memset(x, 0, sizeof x);
-    CHECK(k->rows->to_int8(x, 128, q, 1, high) == 0);
+    CHECK(k->rows->to_int8(x, 128, q, 1, high, &n_high_in) == 0);
     CHECK(q[0].scale == 0 && q[3].sum == 0 && q[1].q[5] == 0);
 }
 
@@ -336,7 +346,7 @@ static void open_context(const rz_cpu_kernels *k, context *c) {
 }
 
 /* All runs of the context for a tile of queries; o of the result is `o`. */
-static void attend(const rz_cpu_kernels *k, const context *c, rz_cpu_queries *to, float *o) {
+static void attend(const rz_cpu_kernels *k, const context *c, rz_cpu_queries *to, float *o, bool by_bf16) {
     static float later[QUERIES_MAX * COLS_MAX];
     static rz_cpu_queries part;
     const size_t k_bytes = group_bytes(c->format, c->k_cols), v_bytes = group_bytes(c->format, c->v_cols);
@@ -353,7 +363,10 @@ static void attend(const rz_cpu_kernels *k, const context *c, rz_cpu_queries *to
             run.k[g] = c->keys + (at / 16 + g) * k_bytes;
             run.v[g] = c->values + (at / 16 + g) * v_bytes;
         }
-        k->attention->run[c->format](&run, &part);
+        if (by_bf16)
+            k->attention_bf16->run(&run, &part);
+        else
+            k->attention->run[c->format](&run, &part);
         if (at)
             k->attention->merge(to, &part, c->v_cols);
         else
@@ -381,7 +394,7 @@ static void reference(const context *c, const float *q, uint32_t low, uint32_t h
 
 /* Queries with ranges of their own; then each of them alone, which must not change a bit. */
 static void check_attention(const rz_cpu_kernels *k, rz_cpu_kv_format format, uint32_t k_cols, uint32_t v_cols,
-                            uint32_t n, float cap, float sink) {
+                            uint32_t n, float cap, float sink, bool by_bf16) {
     static float q[QUERIES_MAX * COLS_MAX], all[QUERIES_MAX * COLS_MAX], one[COLS_MAX];
     static double want[QUERIES_MAX * COLS_MAX];
     static rz_cpu_queries tile, single;
@@ -405,16 +418,16 @@ static void check_attention(const rz_cpu_kernels *k, rz_cpu_kv_format format, ui
         tile.low[i] = i % 2 ? tile.high[i] / 3 : 0;
         reference(&c, tile.q[i], tile.low[i], tile.high[i], want + (size_t)i * v_cols);
     }
-    attend(k, &c, &tile, all);
+    attend(k, &c, &tile, all, by_bf16);
     for (uint32_t i = 0; i < n; i++) { /* queries of 8 bits, and of 16 */
-        const double bound = format != RZ_KV_Q8_0 ? 1e-11 : i % 3 == 0 ? 5e-6 : 1e-3;
+        const double bound = by_bf16 ? 2e-5 : format != RZ_KV_Q8_0 ? 1e-11 : i % 3 == 0 ? 5e-6 : 1e-3;
         CHECK_NEAR(error_of(all + (size_t)i * v_cols, want + (size_t)i * v_cols, v_cols), 0, bound);
     }
     for (uint32_t i = 0; i < n; i++) {
         single = (rz_cpu_queries){.n = 1, .q = {tile.q[i]}, .low = {tile.low[i]}, .high = {tile.high[i]}};
         single.xq = xq + i * blocks;
         single.low_q = low + i * blocks;
-        attend(k, &c, &single, one);
+        attend(k, &c, &single, one, by_bf16);
         CHECK(memcmp(one, all + (size_t)i * v_cols, v_cols * sizeof(float)) == 0);
     }
     free(c.keys), free(c.values), free(c.kx), free(c.vx);
@@ -444,20 +457,45 @@ static void test_odd_numbers_q8(const rz_cpu_kernels *k) {
     for (uint32_t d = 0; d < 64; d++) CHECK(group[0][d] == 0);
 }
 
+/* A value that is not finite is nothing to a query that does not see it, not even a change of bits. */
+static void test_infinite_value(const rz_cpu_kernels *k) {
+    enum { COLS = 32, N = 3 };
+    static float q[N * COLS], with[N * COLS], without[N * COLS];
+    context c = {RZ_KV_F16, COLS, COLS, 0.2f, 0, -INFINITY, NULL, NULL, NULL, NULL};
+    open_context(k, &c);
+    random_floats(q, N * COLS, 1);
+    for (int bad = 0; bad < 2; bad++) {
+        const uint16_t infinity = 0x7c00;
+        rz_cpu_queries tile = {.n = N, .q = {q, q + COLS, q + 2 * COLS}, .high = {20, 41, 50}, .low = {0, 0, 42}};
+        if (bad) memcpy(c.values + 2 * (41 / 16 * 16 * COLS + 41 % 16 * COLS + 3), &infinity, 2);
+        attend(k, &c, &tile, bad ? with : without, true);
+    }
+    CHECK(memcmp(with, without, sizeof with) == 0);
+    for (int i = 0; i < N * COLS; i++) CHECK(isfinite(with[i]));
+    free(c.keys), free(c.values), free(c.kx), free(c.vx);
+}
+
 static void test_attention(const rz_cpu_kernels *k) {
     for (rz_cpu_kv_format format = RZ_KV_F32; format <= RZ_KV_F16; format++) {
-        check_attention(k, format, 64, 64, 1, 0, -INFINITY);
-        check_attention(k, format, 64, 64, 24, 0, -INFINITY);
-        check_attention(k, format, 64, 64, 32, 0, -INFINITY);
-        check_attention(k, format, 128, 128, 5, 5, -INFINITY);
-        check_attention(k, format, 24, 40, 7, 0, 1.5f);
-        check_attention(k, format, 7, 9, 4, 0, -INFINITY);
+        check_attention(k, format, 64, 64, 1, 0, -INFINITY, false);
+        check_attention(k, format, 64, 64, 24, 0, -INFINITY, false);
+        check_attention(k, format, 64, 64, 32, 0, -INFINITY, false);
+        check_attention(k, format, 128, 128, 5, 5, -INFINITY, false);
+        check_attention(k, format, 24, 40, 7, 0, 1.5f, false);
+        check_attention(k, format, 7, 9, 4, 0, -INFINITY, false);
     }
-    check_attention(k, RZ_KV_Q8_0, 64, 64, 1, 0, -INFINITY);
-    check_attention(k, RZ_KV_Q8_0, 64, 64, 32, 0, -INFINITY);
-    check_attention(k, RZ_KV_Q8_0, 128, 96, 5, 5, -INFINITY);
-    check_attention(k, RZ_KV_Q8_0, 32, 32, 7, 0, 1.5f);
+    check_attention(k, RZ_KV_Q8_0, 64, 64, 1, 0, -INFINITY, false);
+    check_attention(k, RZ_KV_Q8_0, 64, 64, 32, 0, -INFINITY, false);
+    check_attention(k, RZ_KV_Q8_0, 128, 96, 5, 5, -INFINITY, false);
+    check_attention(k, RZ_KV_Q8_0, 32, 32, 7, 0, 1.5f, false);
     test_odd_numbers_q8(k);
+    if (!k->attention_bf16) return;
+    check_attention(k, RZ_KV_F16, 64, 64, 1, 0, -INFINITY, true);
+    check_attention(k, RZ_KV_F16, 64, 64, 32, 0, -INFINITY, true);
+    check_attention(k, RZ_KV_F16, 128, 80, 5, 5, -INFINITY, true);
+    check_attention(k, RZ_KV_F16, 22, 256, 7, 0, 1.5f, true);
+    check_attention(k, RZ_KV_F16, 7, 9, 4, 0, -INFINITY, true); /* by the kernels for all shapes */
+    test_infinite_value(k);
 }
 
 int main(void) {

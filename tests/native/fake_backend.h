@@ -67,16 +67,18 @@ static uint32_t fake_weight_row_unit(void *engine, const rz_weight *spec) {
     return 16;
 }
 
-static void fake_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
+static int32_t fake_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
     (void)engine;
     const uint64_t row_bytes = t->spec.bytes / t->spec.n_experts / t->spec.rows;
     memcpy(t->data + row * row_bytes, src, n_rows * row_bytes);
+    return RZ_OK;
 }
 
 /* F32 only. */
-static void fake_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
+static int32_t fake_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
     (void)engine;
     memcpy(out, t->data + row * (uint64_t)t->spec.cols * 4, n_rows * (uint64_t)t->spec.cols * 4);
+    return RZ_OK;
 }
 
 static int32_t fake_page_bytes(void *engine, const rz_cache_group *group, uint64_t *bytes) {

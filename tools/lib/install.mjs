@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { inRoot, PINS, ROOT, TOOLS, ZIG_PACKAGE } from "./paths.mjs";
+import { inRoot, OPENAI_PACKAGES, PINS, ROOT, TOOLS, ZIG_PACKAGE } from "./paths.mjs";
 import { observeInputs, upToDate, writeStamp } from "./stamp.mjs";
 import { step, StepError } from "./step.mjs";
 
@@ -142,6 +142,18 @@ export async function installZig() {
   const { version, requirements, download_mb } = PINS.zig;
   if (existsSync(join(ZIG_PACKAGE, `ziglang-${version}.dist-info`))) return;
   await installFromPypi(`setup: zig ${version} (${download_mb} MB)`, requirements, ZIG_PACKAGE);
+}
+
+/** PyPI openai, a client that the server's tests use. Without Python or its index those tests are skipped by name. */
+export async function installPythonClient() {
+  const { version, requirements, download_mb } = PINS.openai;
+  if (existsSync(join(OPENAI_PACKAGES, `openai-${version}.dist-info`))) return;
+  try {
+    await installFromPypi(`setup: PyPI openai ${version} (${download_mb} MB)`, requirements, OPENAI_PACKAGES);
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error;
+    process.stderr.write(`${error.message}\nThe tests of PyPI openai are skipped.\n`);
+  }
 }
 
 /** nvcc and its headers, for CUDA kernels; only fetched on request. Returns nvcc's path. */

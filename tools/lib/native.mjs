@@ -16,9 +16,9 @@ const BUILDS = {
   },
   /** The same, the library with test hooks, and the program that prints struct layouts. */
   tests: {
-    steps: ["install", "layout", "sources"],
+    steps: ["install", "layout", "replay", "sources"],
     inputs: ["csrc", "cuda", "build.zig", "tools/pins.json", "tests/native"],
-    outputs: ["lib/librealizar.so", "lib/librealizar_test.so", "bin/abi_layout", "sources.json"],
+    outputs: ["lib/librealizar.so", "lib/librealizar_test.so", "bin/abi_layout", "bin/replay", "sources.json"],
   },
 };
 
@@ -36,28 +36,34 @@ export function zigBuild(title, args, { show = false, remedy = "Fix what the com
   });
 }
 
-/** A library with GPU code and one without are two builds. */
-const stampOf = (which) => inRoot("zig-out", `${which}.${gpuArchitecture()}.stamp.json`);
+/** The GPU code of a build; with `ptx` also what a driver compiles for GPUs that are not here. */
+function codeOf(ptx) {
+  const architecture = gpuArchitecture();
+  return ptx && architecture.startsWith("sm_") ? `${architecture},ptx` : architecture;
+}
+
+/** Libraries with other GPU code, or with none, are other builds. */
+const stampOf = (which, ptx) => inRoot("zig-out", `${which}.${codeOf(ptx)}.stamp.json`);
 const outputsOf = (which) => BUILDS[which].outputs.map((output) => inRoot("zig-out", output));
 
 /** True when the stamp of a build is right: nothing to do. */
-export function nativeIsBuilt(which) {
-  return upToDate(stampOf(which), BUILDS[which].inputs, outputsOf(which));
+export function nativeIsBuilt(which, { ptx = false } = {}) {
+  return upToDate(stampOf(which, ptx), BUILDS[which].inputs, outputsOf(which));
 }
 
 /** What zig is told of the GPU here; nvcc is fetched only where there is one. */
-async function cudaOptions() {
-  const architecture = gpuArchitecture();
-  return architecture === "none" ? [] : [`-Dcuda=${architecture}`, `-Dnvcc=${await installCuda()}`];
+async function cudaOptions(ptx) {
+  const code = codeOf(ptx);
+  return code === "none" ? [] : [`-Dcuda=${code}`, `-Dnvcc=${await installCuda()}`];
 }
 
 /** Builds `release` or `tests` (which contains it); instant when nothing changed. */
-export async function buildNative(which) {
-  if (nativeIsBuilt(which)) return;
+export async function buildNative(which, { ptx = false } = {}) {
+  if (nativeIsBuilt(which, { ptx })) return;
   const made = which === "tests" ? ["release", "tests"] : [which];
   const seen = made.map((build) => observeInputs(BUILDS[build].inputs));
-  const options = await cudaOptions();
+  const options = await cudaOptions(ptx);
   const title = `setup: building the library (${filesBelow("csrc").length} files${options.length > 0 ? ", CUDA" : ""})`;
   await zigBuild(title, [...BUILDS[which].steps, ...options]);
-  made.forEach((build, i) => writeStamp(stampOf(build), seen[i], outputsOf(build)));
+  made.forEach((build, i) => writeStamp(stampOf(build, ptx), seen[i], outputsOf(build)));
 }

@@ -26,6 +26,9 @@ export const TOOLS = {
 /** zig's package, for PYTHONPATH. */
 export const ZIG_PACKAGE = inRoot(".tools", "zig");
 
+/** PyPI openai and what it needs, for PYTHONPATH; tests/server_python_client_test.ts looks for it there. */
+export const OPENAI_PACKAGES = inRoot(".tools", "openai");
+
 /** Where models are cached: outside of the checkout, shared by all checkouts of this user. */
 export const MODELS = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "realizar", "models");
 /** The demo's model. */

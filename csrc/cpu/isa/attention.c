@@ -3,11 +3,8 @@
  * A run is taken in chunks of 64 keys: scores, largest score, exponentials, then o = o * e^(old top - new top) +
  * sum of p * v in the order of keys. Every sum of one query has the same order in a tile of one query and of many, and
  * keys outside a query's range are not touched, so a result does not depend on neighbours. */
-#include "../kernels.h"
-#include "simd.h"
-#include <math.h>
+#include "softmax.h"
 
-#define CHUNK 64u
 /* Queries of a tile, and vectors of value columns for M of them: what fits the registers. */
 #if defined(__AVX512F__)
 #define TILE 6
@@ -98,34 +95,6 @@ AI void scores_q8(const rz_cpu_run *r, const void *k, const void *next, const rz
     UNROLL for (int t = 0; t < M; t++) store_f(s[t], a[t]);
 }
 
-/* Turns the scores of query i into exponentials; positions of the chunk: first .. first + 63. Returns by how much what
- * was seen before shrinks. */
-AI float softmax(const rz_cpu_run *r, rz_cpu_queries *qs, uint32_t i, uint32_t first, float s[CHUNK]) {
-    const i32v lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const int32_t low = (int32_t)(qs->low[i] > first ? qs->low[i] - first : 0);
-    const int32_t high = (int32_t)(qs->high[i] - first < CHUNK ? qs->high[i] - first : CHUNK);
-    f32v v[4], top = splat(-INFINITY);
-    UNROLL for (int g = 0; g < 4; g++) {
-        v[g] = load_f(s + 16 * g) * r->scale;
-        if (r->cap != 0) v[g] = tanh_f(v[g] * (1.0f / r->cap)) * r->cap;
-        const i32v at_key = lane + 16 * g;
-        v[g] = at_key < low ? splat(-INFINITY) : v[g];
-        v[g] = at_key >= high ? splat(-INFINITY) : v[g];
-        top = max_f(v[g], top);
-    }
-    const float largest = largest_f(top), old = qs->top[i], now = largest > old ? largest : old;
-    f32v total = splat(0);
-    UNROLL for (int g = 0; g < 4; g++) {
-        v[g] = exp_f(v[g] - now);
-        total += v[g];
-        store_f(s + 16 * g, v[g]);
-    }
-    const float shrink = exp_f(splat(old - now))[0];
-    store_f(qs->total[i], fma_f(load_f(qs->total[i]), splat(shrink), total));
-    qs->top[i] = now;
-    return shrink;
-}
-
 /* o = o * shrink + sum of p[key] * value, for M queries, 16 * N columns from `col` on, keys low .. high - 1. The
  * values of the next chunk, v[4 ..], are fetched meanwhile. */
 AI void values(const int F, const rz_cpu_run *r, const void *const *v, uint32_t col, uint32_t low, uint32_t high,
@@ -200,12 +169,6 @@ AI void add_values(const int F, const rz_cpu_run *r, const void *const *v, uint3
     if (col < r->v_cols)
         UNROLL for (int t = 0; t < M; t++)
             values_left(F, r, v, col, low, high, p[t], shrink[t], o + t * r->v_cols);
-}
-
-/* The range of a query within a chunk; high <= low: it sees nothing there. */
-AI void range_of(const rz_cpu_queries *qs, uint32_t i, uint32_t first, uint32_t *low, uint32_t *high) {
-    *low = qs->low[i] > first ? qs->low[i] - first : 0;
-    *high = qs->high[i] <= first ? 0 : qs->high[i] - first < CHUNK ? qs->high[i] - first : CHUNK;
 }
 
 /* Scores of M queries with groups g and g + 1 of the run. The first tile of queries brings in the next chunk. */

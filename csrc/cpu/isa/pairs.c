@@ -9,7 +9,10 @@
  *
  * Column k of an even line meets column k of the odd line behind it. Weights are taken less 8, -8 .. 7; with |x| up to
  * RZ_X_TOP both sums fit a byte. The first has 128 more, so that it is unsigned: its part of the panel, the odd line,
- * is stored so. */
+ * is stored so.
+ *
+ * Three of the four pairs of lines of a block are multiplied so, the last two lines as they are: then both kinds of
+ * units have as much to do, and those two stand between the pairs, so that this holds for any few dozen instructions. */
 #include "stripe.h"
 
 #if defined(__AVX512VNNI__)
@@ -27,7 +30,8 @@ AI void unpack(LAYOUT, const uint8_t *stripe, uint32_t blocks, uint32_t first, u
             u8v v[8];
             __m512i pairs = _mm512_setzero_si512();
             unit_lines(L, w, g, v);
-            UNROLL for (int l = 0; l < 8; l += 2) {
+            UNROLL for (int l = RZ_X_PAIRED; l < 8; l++) store_b(p->q[l][h], v[l]);
+            UNROLL for (int l = 0; l < RZ_X_PAIRED; l += 2) {
                 const u8v even = v[l] - (uint8_t)8, odd = v[l + 1] + (uint8_t)120;
                 pairs = _mm512_dpbusd_epi32(pairs, (__m512i)odd, (__m512i)even);
                 store_b(p->q[l][h], even);
@@ -47,6 +51,30 @@ AI __m512i four(const int8_t *x) {
     return _mm512_set1_epi32(word);
 }
 
+/* Adds lines l and l + 1, a pair, to the sums of M rows. */
+AI void add_pair(const rz_panel *p, const rz_xblock *x, __m512i s[][2], const int l, const int M) {
+    __m512i even[2], odd[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        even[i] = _mm512_loadu_si512(p->q[l][i]);
+        odd[i] = _mm512_loadu_si512(p->q[l + 1][i]);
+    }
+    UNROLL for (int t = 0; t < M; t++) {
+        const __m512i x1 = four(x[t].q + 4 * l), x2 = four(x[t].q + 4 * l + 4);
+        UNROLL for (int i = 0; i < 2; i++)
+            s[t][i] = _mm512_dpbusd_epi32(s[t][i], _mm512_add_epi8(x1, odd[i]), _mm512_add_epi8(x2, even[i]));
+    }
+}
+
+/* Adds line l alone. */
+AI void add_line(const rz_panel *p, const rz_xblock *x, __m512i s[][2], const int l, const int M) {
+    __m512i w[2];
+    UNROLL for (int i = 0; i < 2; i++) w[i] = _mm512_loadu_si512(p->q[l][i]);
+    UNROLL for (int t = 0; t < M; t++) {
+        const __m512i x1 = four(x[t].q + 4 * l);
+        UNROLL for (int i = 0; i < 2; i++) s[t][i] = _mm512_dpbusd_epi32(s[t][i], w[i], x1);
+    }
+}
+
 /* c[M][32] += panels * x. */
 AI void tile(LAYOUT, const rz_panel *p, const rz_xblock *x, size_t x_rows, uint32_t blocks, float *c, const int M) {
     f32v f[TILE_ROWS][2];
@@ -54,23 +82,14 @@ AI void tile(LAYOUT, const rz_panel *p, const rz_xblock *x, size_t x_rows, uint3
     _Pragma("clang loop unroll(disable)") for (uint32_t b = 0; b < blocks; b++, p++, x += x_rows) {
         __m512i s[TILE_ROWS][2];
         UNROLL for (int t = 0; t < M; t++) {
-            /* with the weights less 8 there is nothing left of Q4_0's offset */
-            const int32_t start = L == RZ_LAYOUT_Q4_0 ? x[t].pairs + 8 * x[t].less[2] : x[t].pairs;
-            UNROLL for (int i = 0; i < 2; i++)
-                s[t][i] = _mm512_add_epi32(_mm512_loadu_si512(p->pairs[i]), _mm512_set1_epi32(start));
+            const __m512i start = _mm512_set1_epi32(x[t].pairs[L == RZ_LAYOUT_Q4_0]);
+            UNROLL for (int i = 0; i < 2; i++) s[t][i] = _mm512_add_epi32(_mm512_loadu_si512(p->pairs[i]), start);
         }
-        UNROLL for (int l = 0; l < 8; l += 2) {
-            __m512i even[2], odd[2];
-            UNROLL for (int i = 0; i < 2; i++) {
-                even[i] = _mm512_loadu_si512(p->q[l][i]);
-                odd[i] = _mm512_loadu_si512(p->q[l + 1][i]);
-            }
-            UNROLL for (int t = 0; t < M; t++) {
-                const __m512i x1 = four(x[t].q + 4 * l), x2 = four(x[t].q + 4 * l + 4);
-                UNROLL for (int i = 0; i < 2; i++)
-                    s[t][i] = _mm512_dpbusd_epi32(s[t][i], _mm512_add_epi8(x1, odd[i]), _mm512_add_epi8(x2, even[i]));
-            }
-        }
+        add_pair(p, x, s, 0, M);
+        add_line(p, x, s, 6, M);
+        add_pair(p, x, s, 2, M);
+        add_line(p, x, s, 7, M);
+        add_pair(p, x, s, 4, M);
         UNROLL for (int i = 0; i < 2; i++) {
             const f32v scale = load_f(p->scale[0][i]);
             UNROLL for (int t = 0; t < M; t++)
@@ -82,25 +101,6 @@ AI void tile(LAYOUT, const rz_panel *p, const rz_xblock *x, size_t x_rows, uint3
         }
     }
     UNROLL for (int t = 0; t < M; t++) UNROLL for (int i = 0; i < 2; i++) store_f(c + 32 * t + 16 * i, f[t][i]);
-}
-
-/* The outliers of a row in blocks first .. first + blocks, as int8.c takes them. */
-AI void outliers(LAYOUT, const rz_panel *p, const rz_xhigh *e, const rz_xhigh *end, uint32_t *cursor, uint32_t first,
-                 uint32_t blocks, float *c) {
-    const uint32_t stop = 8 * (first + blocks);
-    const rz_xhigh *at = e + *cursor;
-    if (at == end || at->line >= stop) return;
-    f32v sum[2] = {load_f(c), load_f(c + 16)};
-    for (; at < end && at->line < stop; at++) {
-        const rz_panel *block = p + (at->line / 8 - first);
-        const uint32_t l = at->line % 8;
-        const uint8_t back = l % 2 ? 136 : 8; /* - 120, + 8 */
-        UNROLL for (int i = 0; i < 2; i++)
-            sum[i] = add_outlier(L, load_b(block->q[l][i]) + back, load_f(block->scale[0][i]), at, sum[i]);
-    }
-    store_f(c, sum[0]);
-    store_f(c + 16, sum[1]);
-    *cursor = (uint32_t)(at - e);
 }
 
 AI void panel(LAYOUT, const rz_panel *p, const rz_x8 *x, uint32_t row, uint32_t n_rows, uint32_t first,
@@ -125,10 +125,7 @@ AI void panel(LAYOUT, const rz_panel *p, const rz_x8 *x, uint32_t row, uint32_t 
         default: tile(L, p, rows, x->n_rows, blocks, out, 1); break;
         }
     }
-    for (uint32_t t = 0; t < n_rows; t++) {
-        const rz_xhigh *e = x->high + (row + t) * x->high_stride;
-        outliers(L, p, e, e + x->n_high[row + t], &o->cursor[t], first, blocks, o->c + 32 * t);
-    }
+    panel_outliers(L, RZ_X_PAIRED, p, first, x, row, n_rows, o);
 }
 
 #define KERNELS(name, layout)                                                                                        \

@@ -129,54 +129,69 @@ static uint32_t with_outliers(f32v u, f32v v, float limit, float top, uint32_t f
     return n;
 }
 
-/* What products by pairs of lines have too much (pairs.c): an even line's numbers, 128 larger, times the odd one's,
- * less 8 times the sum of all. */
-AI int32_t pairs_of(const int8_t *q, int32_t less) {
+/* What products by pairs of lines have too much (pairs.c), in the first 24 columns: an even line's numbers, 128 larger,
+ * times the odd one's, less 8 times the sum of all; and that for weights whose own offset is 8. */
+AI void pairs_of(rz_xblock *q) {
 #if defined(__AVX512VNNI__)
-    const __m256i lines = _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)q),
-                                                      _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    static_assert(RZ_X_PAIRED == 6, "lines");
+    const __m256i x = _mm256_loadu_si256((const __m256i *)q->q);
+    const __m256i lines = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
     const __m128i even = _mm_xor_si128(_mm256_castsi256_si128(lines), _mm_set1_epi8((char)-128));
-    __m128i s = _mm_dpbusd_epi32(_mm_setzero_si128(), even, _mm256_extracti128_si256(lines, 1));
+    __m128i s = _mm_dpbusd_epi32(_mm_setzero_si128(), even, _mm256_extracti128_si256(lines, 1)); /* of 4 pairs */
+    const __m128i last = _mm256_extracti128_si256(x, 1); /* lines 4 .. 7 */
+    __m128i rest = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), last);
+    s = _mm_and_si128(s, _mm_setr_epi32(-1, -1, -1, 0));
+    rest = _mm_and_si128(rest, _mm_setr_epi32(-1, -1, 0, 0));
+    s = _mm_sub_epi32(s, _mm_slli_epi32(rest, 3));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return -_mm_cvtsi128_si32(s) - 8 * less;
+    q->pairs[0] = -_mm_cvtsi128_si32(s) - 8 * q->less[0];
+    q->pairs[1] = q->pairs[0] + 8 * q->less[2];
 #else
-    (void)q;
-    (void)less;
-    return 0;
+    q->pairs[0] = q->pairs[1] = 0;
 #endif
 }
 
-static uint32_t to_int8(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high) {
+/* Columns k .. k + 31 of a row, x its first one. Returns how many entries of `high` it needs, as many as there is room
+ * for eight of. */
+AI uint32_t block_int8(const float *x, uint32_t k, float limit, bool has_room, rz_xblock *q, rz_xhigh *high) {
+    const f32v u = load_f(x + k), v = load_f(x + k + 16);
+    /* As integers NaN > infinity > all numbers, so the largest magnitude tells them too. */
+    const u32v bits_u = (u32v)u & 0x7fffffffu, bits_v = (u32v)v & 0x7fffffffu;
+    const uint32_t top_bits = __builtin_reduce_max(bits_u > bits_v ? bits_u : bits_v);
+    float top;
+    memcpy(&top, &top_bits, 4);
+    const bool is_finite = top_bits < 0x7f800000u, is_zero = !(is_finite && top > 1e-30f);
+    uint32_t n = 0;
+    if (!is_zero && top > limit && has_room) {
+        n = with_outliers(u, v, limit, top, k / 4, q, high);
+    } else {
+        const float inverse = is_zero ? 0.0f : RZ_X_TOP / top;
+        const f32v su = is_finite ? u * inverse : splat(0), sv = is_finite ? v * inverse : splat(0);
+        const i8x32 bytes = bytes_of(round_i(su), round_i(sv));
+        q->scale = !is_finite ? NAN : is_zero ? 0.0f : top * (1.0f / RZ_X_TOP);
+        *(i8x32_u *)q->q = bytes;
+        less_of(bytes, q->less);
+        q->sum = q->scale * -(float)(q->less[0] + q->less[1]);
+    }
+    q->less[2] = q->less[0] + q->less[1];
+    pairs_of(q);
+    return n;
+}
+
+static uint32_t to_int8(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high, uint8_t *high_in) {
     f32v a = splat(0), b = splat(0);
     for (uint32_t k = 0; k < n; k += 32) {
         a = fma_f(load_f(x + k), load_f(x + k), a);
         b = fma_f(load_f(x + k + 16), load_f(x + k + 16), b);
     }
     const float limit = RZ_OUTLIER_OVER_RMS * sqrtf(sum_f(a + b) / (float)n);
-    const uint32_t room = (uint32_t)rz_x_highs(n);
+    const uint32_t room = (uint32_t)rz_x_highs(n), part_cols = 32 * rz_part_blocks(n / 32);
     uint32_t n_high = 0;
-    for (uint32_t k = 0; k < n; k += 32, x += 32, q += x_rows) {
-        const f32v u = load_f(x), v = load_f(x + 16);
-        /* As integers NaN > infinity > all numbers, so the largest magnitude tells them too. */
-        const u32v bits_u = (u32v)u & 0x7fffffffu, bits_v = (u32v)v & 0x7fffffffu;
-        const uint32_t top_bits = __builtin_reduce_max(bits_u > bits_v ? bits_u : bits_v);
-        float top;
-        memcpy(&top, &top_bits, 4);
-        const bool is_finite = top_bits < 0x7f800000u, is_zero = !(is_finite && top > 1e-30f);
-        if (!is_zero && top > limit && n_high + 8 <= room) {
-            n_high += with_outliers(u, v, limit, top, k / 4, q, high + n_high);
-        } else {
-            const float inverse = is_zero ? 0.0f : RZ_X_TOP / top;
-            const f32v su = is_finite ? u * inverse : splat(0), sv = is_finite ? v * inverse : splat(0);
-            const i8x32 bytes = bytes_of(round_i(su), round_i(sv));
-            q->scale = !is_finite ? NAN : is_zero ? 0.0f : top * (1.0f / RZ_X_TOP);
-            *(i8x32_u *)q->q = bytes;
-            less_of(bytes, q->less);
-            q->sum = q->scale * -(float)(q->less[0] + q->less[1]);
-        }
-        q->less[2] = q->less[0] + q->less[1];
-        q->pairs = pairs_of(q->q, q->less[2]);
+    for (uint32_t k = 0; k < n; high_in += x_rows) {
+        const uint32_t end = n - k < part_cols ? n : k + part_cols, before = n_high;
+        for (; k < end; k += 32, q += x_rows) n_high += block_int8(x, k, limit, n_high + 8 <= room, q, high + n_high);
+        *high_in = (uint8_t)(n_high - before); /* 64 at most */
     }
     return n_high;
 }

@@ -115,5 +115,37 @@ AI f32v add_outlier(LAYOUT, u8v line, f32v scale, const rz_xhigh *e, f32v sum) {
     dot_line(&s, line, e->high, 1, bits_of(L) == 8 ? 8 : 6);
     return fma_f(to_float(s.wide), scale * e->scale, sum);
 }
+/* The outliers of one row of activations, n from `at` on, in panels whose first block is `first`. The first `paired`
+ * lines of a block are stored as pairs.c says. */
+AI void row_outliers(LAYOUT, const uint32_t paired, const rz_panel *p, uint32_t first, const rz_xhigh *at, uint32_t n,
+                     float *c) {
+    f32v sum[2] = {load_f(c), load_f(c + 16)};
+    for (uint32_t i = 0; i < n; i++, at++) {
+        const rz_panel *block = p + (at->line / 8 - first);
+        const uint32_t l = at->line % 8, h = halves_of(L) == 2 ? l / 4 : 0;
+        const uint8_t back = l >= paired ? 0 : l % 2 ? 136 : 8; /* - 120, + 8 */
+        UNROLL for (int k = 0; k < 2; k++)
+            sum[k] = add_outlier(L, load_b(block->q[l][k]) + back, load_f(block->scale[h][k]), at, sum[k]);
+    }
+    store_f(c, sum[0]);
+    store_f(c + 16, sum[1]);
+}
+
+/* The same of rows row .. row + n_rows - 1. Which ones have some is as good as random, so the counts of eight rows are
+ * looked at together. */
+AI void panel_outliers(LAYOUT, const uint32_t paired, const rz_panel *p, uint32_t first, const rz_x8 *x, uint32_t row,
+                       uint32_t n_rows, const rz_panel_outliers *o) {
+    for (uint32_t t = 0; t < n_rows; t += 8) {
+        uint64_t counts = 0;
+        memcpy(&counts, o->counts + t, n_rows - t < 8 ? n_rows - t : 8);
+        while (counts != 0) {
+            const uint32_t i = (uint32_t)__builtin_ctzll(counts) / 8, r = t + i, n = (uint8_t)(counts >> 8 * i);
+            const rz_xhigh *at = x->high + (size_t)(row + r) * x->high_stride + o->cursor[r];
+            o->cursor[r] += n;
+            row_outliers(L, paired, p, first, at, n, o->c + 32 * (size_t)r);
+            counts &= ~((uint64_t)255 << 8 * i);
+        }
+    }
+}
 
 #endif

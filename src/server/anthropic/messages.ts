@@ -20,14 +20,15 @@ function checkRoom(nTokens: number, contextSize: number): void {
 }
 
 /** Answers a conversation. */
-export async function createMessage({ service, request, body, startedAt, id }: RouteContext): Promise<Response> {
+export async function createMessage(context: RouteContext): Promise<Response> {
+  const { service, request, body, id } = context;
   checkVersion(request.headers);
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   service.checkReady();
   const wanted = await readRequest(fields, named.model, false);
   checkConversationBytes(wanted.conversation, service.limits.promptBytes);
-  const job = service.admit(named, 1, request.signal, startedAt);
+  const job = service.admit(named, 1, context);
   let nTokens: number;
   try {
     const tokens = await encodeConversation(named.model, wanted.conversation, request.signal);

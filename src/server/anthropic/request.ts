@@ -149,7 +149,7 @@ function readSampling(fields: Fields): GenerateOptions {
 
 /** Reads a body but its model. `counts`: only its tokens are to be counted, so that `max_tokens` is left out. */
 export async function readRequest(fields: Fields, model: ServedModel, counts: boolean): Promise<WantedMessage> {
-  const given = counts ? undefined : fields.option("max_tokens", "maxTokens");
+  const given = counts ? undefined : fields.option("max_tokens", "answerTokens");
   const maxTokens = counts ? 1 : fields.required("max_tokens", given, "a whole number");
   const { messages, prefill } = readConversation(fields);
   const { tools, toolChoice, parallelToolCalls } = readTools(fields);

@@ -29,7 +29,8 @@ export function roomFor(nTokens: number, contextSize: number, maxTokens: number 
 }
 
 /** Answers a conversation. */
-export async function chat({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+export async function chat(context: RouteContext): Promise<Response> {
+  const { service, request, body, startedAt } = context;
   const fields = new Fields(body);
   const named = ollamaModelOf(service, fields);
   const { model, name } = named;
@@ -48,7 +49,7 @@ export async function chat({ service, request, body, startedAt }: RouteContext):
   }
   const conversation = { messages, tools, templateValues, prefill };
   checkConversationBytes(conversation, service.limits.promptBytes);
-  const job = service.admit(named, 1, request.signal, startedAt);
+  const job = service.admit(named, 1, context);
   try {
     const tokens = await encodeConversation(model, conversation, request.signal);
     const maxTokens = roomFor(tokens.length, wanted.contextSize, wanted.options.maxTokens, "messages");

@@ -52,7 +52,8 @@ async function encode(
 }
 
 /** Answers a text: as a user's message, or as it is. */
-export async function generate({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+export async function generate(context: RouteContext): Promise<Response> {
+  const { service, request, body, startedAt } = context;
   const fields = new Fields(body);
   const named = ollamaModelOf(service, fields);
   const { model, name } = named;
@@ -67,7 +68,7 @@ export async function generate({ service, request, body, startedAt }: RouteConte
   if (exceeds([prompt.text, prompt.system ?? ""], service.limits.promptBytes)) {
     throw tooLarge(`the prompt has more than ${service.limits.promptBytes} bytes`);
   }
-  const job = service.admit(named, 1, request.signal, startedAt);
+  const job = service.admit(named, 1, context);
   try {
     const tokens = await encode(model, prompt, templateValues, request.signal);
     const maxTokens = roomFor(tokens.length, wanted.contextSize, wanted.options.maxTokens, "prompt");

@@ -122,7 +122,8 @@ async function readRequest(fields: Fields, model: ServedModel): Promise<WantedCh
 }
 
 /** Answers a conversation. */
-export async function chatCompletions({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+export async function chatCompletions(context: RouteContext): Promise<Response> {
+  const { service, request, body } = context;
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   const { model } = named;
@@ -133,7 +134,7 @@ export async function chatCompletions({ service, request, body, startedAt }: Rou
   const conversation = { messages, tools, templateValues: wanted.templateValues, prefill: "" };
   checkConversationBytes(conversation, service.limits.promptBytes);
   if (wanted.n > service.limits.choices) throw invalid("n", `n: got ${wanted.n}, at most ${service.limits.choices}`);
-  const job = service.admit(named, wanted.n, request.signal, startedAt);
+  const job = service.admit(named, wanted.n, context);
   try {
     const tokens = await encodeConversation(model, conversation, request.signal);
     checkRoom(tokens.length, model.info.contextSize, "messages");

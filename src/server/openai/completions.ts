@@ -1,10 +1,10 @@
 /** POST /v1/completions. */
 import type { GenerationResult } from "../../types.ts";
-import { invalid, tooLarge, unsupported } from "../errors.ts";
+import { invalid, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, ServedModel } from "../served_model.ts";
-import { TextLogprobs } from "./logprobs.ts";
+import { type Echo, joinedLists, TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
 import { readSalt, readWanted } from "./sampling.ts";
@@ -45,16 +45,16 @@ async function encode(
   return encoded;
 }
 
-/** `echoes` are the prompts' texts by prompt, undefined where they are not asked for. */
+/** `echoes` are the prompts, undefined where they are not asked for. */
 function shapeOf(
   { name, model }: NamedModel,
   n: number,
   asksLogprobs: boolean,
-  echoes: readonly string[] | undefined,
+  echoes: readonly Echo[] | undefined,
 ): Shape {
   const id = `cmpl-${crypto.randomUUID().replaceAll("-", "")}`;
   const common = { id, object: "text_completion", created: Math.floor(Date.now() / 1000), model: name };
-  const echoOf = (index: number): string => echoes?.[Math.floor(index / n)] ?? "";
+  const echoOf = (index: number): Echo | undefined => echoes?.[Math.floor(index / n)];
   const choice = (index: number, text: string, finish: string | null, logprobs: unknown = null) => ({
     index,
     text,
@@ -65,34 +65,42 @@ function shapeOf(
   return {
     whole: common,
     chunk: common,
-    begin: (index) => echoes === undefined ? undefined : choice(index, echoOf(index), null),
-    part(index, { text, logprobs = [] }) {
-      if (text === "" && logprobs.length === 0) return undefined;
+    begin: (index) => echoes === undefined || asksLogprobs ? undefined : choice(index, echoOf(index)!.text, null),
+    part(index, { text, logprobs = [], promptLogprobs }) {
+      if (text === "" && logprobs.length === 0 && promptLogprobs === undefined) return undefined;
       if (!asksLogprobs) return choice(index, text, null);
-      const stream = streams.get(index) ?? new TextLogprobs(model);
+      const stream = streams.get(index) ?? new TextLogprobs(model, echoOf(index));
       streams.set(index, stream);
-      return choice(index, text, null, stream.next(logprobs));
+      if (promptLogprobs === undefined) return choice(index, text, null, stream.next(logprobs));
+      const echoed = stream.prompt(promptLogprobs);
+      return choice(index, echoed.text, null, echoed.logprobs);
     },
     end: (index, result) => choice(index, "", finishReasonOf(result)),
     complete(index, result: GenerationResult) {
-      const logprobs = asksLogprobs ? new TextLogprobs(model).next(result.logprobs ?? []) : null;
-      return choice(index, echoOf(index) + result.text, finishReasonOf(result), logprobs);
+      const echo = echoOf(index);
+      const text = (echo?.text ?? "") + result.text;
+      if (!asksLogprobs) return choice(index, text, finishReasonOf(result));
+      const lists = new TextLogprobs(model, echo);
+      const prompt = lists.prompt(result.promptLogprobs ?? []).logprobs;
+      const logprobs = joinedLists(prompt, lists.next(result.logprobs ?? []));
+      return choice(index, text, finishReasonOf(result), logprobs);
     },
   };
 }
 
 /** Continues texts. */
-export async function completions({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+export async function completions(context: RouteContext): Promise<Response> {
+  const { service, request, body } = context;
   const { limits } = service;
   const { signal } = request;
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   const { model } = named;
   const prompts = readPrompts(fields);
-  const wanted = readWanted(fields, model.info.vocabSize, ["max_tokens"]);
+  const wanted = readWanted(fields, model.info.vocabSize, ["max_tokens"], "maxTokens");
   const logprobs = fields.number("logprobs", 0, TOP_MAX, true);
   const echo = fields.boolean("echo") ?? false;
-  if (echo && logprobs !== undefined) throw unsupported("echo", "echo: not supported together with logprobs");
+  if (wanted.options.maxTokens === 0 && !echo) throw invalid("max_tokens", "max_tokens: 0 only together with echo");
   fields.neutral("best_of", (value) => value === wanted.n, "the value of n");
   const cacheSalt = readSalt(fields, ["cache_salt"]);
   const special = fields.boolean("parse_special") ?? false;
@@ -105,12 +113,18 @@ export async function completions({ service, request, body, startedAt }: RouteCo
   if (nChoices > limits.choices) {
     throw invalid("n", `n: ${prompts.length} prompts of ${wanted.n} answers, at most ${limits.choices} in all`);
   }
-  const job = service.admit(named, nChoices, signal, startedAt);
-  let echoes: string[] | undefined;
+  const job = service.admit(named, nChoices, context);
+  let echoes: Echo[] | undefined;
   try {
     const encoded = await encode(prompts, model, { special, addSpecial, signal });
-    if (echo) echoes = await Promise.all(prompts.map((one) => typeof one === "string" ? one : model.detokenize(one)));
-    await job.start(jobPrompts(encoded, { ...wanted.options, logprobs, cacheSalt }, wanted.n));
+    if (echo) {
+      echoes = await Promise.all(prompts.map(async (one, i) => ({
+        text: typeof one === "string" ? one : await model.detokenize(one),
+        nTokens: encoded[i]!.length,
+      })));
+    }
+    const promptLogprobs = echo ? logprobs : undefined;
+    await job.start(jobPrompts(encoded, { ...wanted.options, logprobs, promptLogprobs, cacheSalt }, wanted.n));
   } catch (error) {
     job.close();
     throw error;

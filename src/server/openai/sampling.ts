@@ -46,9 +46,14 @@ function readNeutral(fields: Fields): void {
   fields.neutral("service_tier", (value) => value === "auto" || value === "default", `"auto" and "default"`);
 }
 
-/** Reads the common fields; `maxTokens` are the names that the API has for it. */
-export function readWanted(fields: Fields, vocabSize: number, maxTokens: readonly string[]): Wanted {
-  const limits = maxTokens.map((name) => fields.option(name, "maxTokens")).filter((value) => value !== undefined);
+/** Reads the common fields; `maxTokens` are the names that the API has for it, `range` is that of its values. */
+export function readWanted(
+  fields: Fields,
+  vocabSize: number,
+  maxTokens: readonly string[],
+  range: "answerTokens" | "maxTokens" = "answerTokens",
+): Wanted {
+  const limits = maxTokens.map((name) => fields.option(name, range)).filter((value) => value !== undefined);
   if (new Set(limits).size > 1) throw invalid(maxTokens[0]!, `${maxTokens.join(" and ")} contradict each other`);
   const options: GenerateOptions = {
     maxTokens: limits[0],

@@ -26,13 +26,14 @@ function atGrammar(thrown: unknown, { conversation, options: { schema, tools = [
 }
 
 /** Answers a conversation. Nothing of it is kept. */
-export async function createResponse({ service, request, body, startedAt }: RouteContext): Promise<Response> {
+export async function createResponse(context: RouteContext): Promise<Response> {
+  const { service, request, body } = context;
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   service.checkReady();
   const wanted = await readRequest(fields, named);
   checkConversationBytes(wanted.conversation, service.limits.promptBytes);
-  const job = service.admit(named, 1, request.signal, startedAt);
+  const job = service.admit(named, 1, context);
   try {
     const tokens = await encodeConversation(named.model, wanted.conversation, request.signal);
     checkRoom(tokens.length, named.model.info.contextSize, "input");
