@@ -144,7 +144,8 @@ extern const rz_backend rz_backend_ref;
 extern const rz_backend rz_backend_cpu;
 #if defined(RZ_CUDA)
 extern const rz_backend rz_backend_cuda;
-/* Why no GPU can be used here, NULL when one can; name[80] gets the first GPU's. Makes no context. */
+/* Why no GPU can be used here, NULL when one can; name[80] gets the first GPU's. Makes no context. The text holds until
+ * this thread asks again. */
 const char *rz_cuda_why_not(char name[80]);
 #endif
 

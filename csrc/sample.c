@@ -69,6 +69,10 @@ static double weigh(const float *x, uint32_t n, float max, float t, float *w, do
     return total;
 }
 
+double rz_exp_sum(const float *x, uint32_t n, float max) {
+    return weigh(x, n, max, 1.0f, NULL, NULL);
+}
+
 /* ---- adjusting: penalties, bias, mask ---- */
 
 /* Token ids of consecutive positions. */
@@ -300,7 +304,7 @@ static int32_t choose(const float *logits, uint32_t vocab, rz_scan_result raw, c
 /* ---- outs ---- */
 
 void rz_sample_out(const float *logits, uint32_t vocab, const rz_step *step, uint32_t i, const uint32_t *masks,
-                   void *scratch_memory, rz_result_out *result, rz_result_top *tops) {
+                   rz_exp_sum_fn *exp_sum, void *scratch_memory, rz_result_out *result, rz_result_top *tops) {
     const rz_batch_out *out = &step->batch->outs[i];
     const scratch s = scratch_split(scratch_memory, vocab);
     *result = (rz_result_out){.token = -1, .position = step->batch->row_position[out->row]};
@@ -315,7 +319,7 @@ void rz_sample_out(const float *logits, uint32_t vocab, const rz_step *step, uin
     const bool target = !sampled && out->mode & RZ_OUT_TARGET && out->target < vocab;
     if (!sampled && !target && out->n_top == 0) return;
 
-    const double log_total = (double)r.max + log(weigh(logits, vocab, r.max, 1.0f, NULL, NULL));
+    const double log_total = (double)r.max + log(exp_sum(logits, vocab, r.max));
     result->n_top = out->n_top < vocab ? out->n_top : vocab;
     if (result->n_top > HEAP_MAX) result->n_top = HEAP_MAX;
     rz_top(logits, vocab, s.block_max, result->n_top, s.heap);
@@ -382,7 +386,7 @@ int32_t rz_sample_outs(const float *logits, uint32_t vocab, const rz_step *step,
             return rz_fail(RZ_E_CANCELLED, "step: cancelled while sampling, at out %u of %u", i, batch->header->n_outs);
         }
         const float *row = logits ? logits + (size_t)batch->out_row[i] * vocab : NULL;
-        rz_sample_out(row, vocab, step, i, masks, scratch_, &results[i], tops + first);
+        rz_sample_out(row, vocab, step, i, masks, rz_exp_sum, scratch_, &results[i], tops + first);
         results[i].top_first = first;
         first += batch->outs[i].n_top;
     }

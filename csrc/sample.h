@@ -28,11 +28,16 @@
 /* Scratch for one row at a time (5 to 6 vocabularies of words); at least 8-byte aligned, any content. */
 size_t rz_sample_scratch_bytes(uint32_t vocab);
 
+/* Sum of e^(x[i] - max), x[n], max the largest: in blocks of 256, each as 8 sums of every 8th. An executor may have a
+ * faster one with the same bits. */
+typedef double rz_exp_sum_fn(const float *x, uint32_t n, float max);
+rz_exp_sum_fn rz_exp_sum;
+
 /* Samples out i of the step from logits[vocab], the row of that out (finite or not; may be NULL when the plan has no
  * logits: the result is then empty). Writes *result and tops[n_top of that out]. masks as in rz_step_sample.
  * Allocates nothing. Rows with scratches of their own may be sampled by several threads. */
 void rz_sample_out(const float *logits, uint32_t vocab, const rz_step *step, uint32_t i, const uint32_t *masks,
-                   void *scratch, rz_result_out *result, rz_result_top *tops);
+                   rz_exp_sum_fn *exp_sum, void *scratch, rz_result_out *result, rz_result_top *tops);
 
 /* What an executor found of a row that does not lie in host memory. */
 typedef struct rz_best {

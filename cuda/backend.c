@@ -126,7 +126,9 @@ static int32_t page_read(void *engine, uint8_t *to, const uint8_t *from, uint64_
 rz_status rzc_launch(rzc_engine *e, void *stream, uint32_t kernel, rzc_shape s, void *params) {
     rz_cu_launch_attribute attributes[2];
     uint32_t n = 0;
-    if (s.chained && e->cc_major >= 9) {
+    const bool is_chained = s.chained && !(stream == e->stream && e->full_edge);
+    if (stream == e->stream) e->full_edge = false;
+    if (is_chained && e->cc_major >= 9) {
         attributes[n] = (rz_cu_launch_attribute){.id = RZ_CU_LAUNCH_PROGRAMMATIC};
         attributes[n++].value.programmatic = 1;
     }
@@ -178,7 +180,7 @@ static rz_status find_kernels(rzc_engine *e) {
     for (uint32_t i = 0; i < RZC_N_KERNELS; i++) {
         const bool is_gemm = i >= RZC_K_gemm_q4k_32 && i <= RZC_K_gemm_r16_256;
         const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_wgmma_q8_128 && i != RZC_K_half_k;
-        if (i != RZC_K_attention_k && !big) continue;
+        if (i != RZC_K_attention_k && i != RZC_K_best_k && !big) continue;
         const int bytes = is_gemm ? e->shared_max : shared;
         const rz_status status = rzc_check(
             e, e->cu->function_set(e->kernels[i], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, bytes), "shared memory of a kernel");
@@ -375,11 +377,17 @@ const char *rz_cuda_why_not(char name[80]) {
     const char *why = NULL;
     const rz_cu *cu = rz_cu_load(&why);
     if (cu == NULL) return why;
-    int device = 0, major = 0;
+    static _Thread_local char text[160];
+    int device = 0, major = 0, minor = 0;
     if (cu->device_get(&device, 0) != 0) return "the first GPU cannot be opened";
     cu->device_name(name, 80, device);
     cu->device_attribute(&major, RZ_CU_CC_MAJOR, device);
-    return major >= 8 ? NULL : "the GPU is too old: compute capability 8.0 is needed";
+    cu->device_attribute(&minor, RZ_CU_CC_MINOR, device);
+    if (major >= 8 && rzc_has_code(RZ_CUDA_CODE, major, minor)) return NULL;
+    const char *what = major < 8 ? "the GPU is too old: it has compute capability %d.%d, at least 8.0 is needed"
+                                 : "this build has no code for GPUs of compute capability %d.%d: one with PTX has";
+    snprintf(text, sizeof text, what, major, minor);
+    return text;
 }
 
 /* ---- pages ----------------------------------------------------------------------------------------------------- */

@@ -13,16 +13,32 @@
 
 /* X(module, name): the function rzc_<name> of cuda/<module>.cu. The products of all formats follow. */
 #define RZC_KERNELS(X)                                                                                                \
-    X(weights, repack_q4_k) X(weights, repack_q6_k) X(weights, repack_q8_0) X(weights, repack_bf16)                   \
+    X(weights, repack_R_Q4_K) X(weights, repack_R_Q6_K) X(weights, repack_R_Q8_0) X(weights, repack_R_BF16)           \
+    X(weights, repack_R_F16) X(weights, repack_R_Q4_0) X(weights, repack_R_Q4_1) X(weights, repack_R_Q5_0)            \
+    X(weights, repack_R_Q5_1) X(weights, repack_R_Q5_K) X(weights, repack_R_Q3_K) X(weights, repack_R_Q2_K)           \
+    X(weights, repack_R_IQ4_NL) X(weights, repack_R_IQ4_XS)                                                           \
     X(weights, read_row) X(weights, read_all)                                                                         \
     X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
     X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                        \
-    X(best, best_part_k) X(best, best_join_k)                                                                          \
+    X(ops, begin_k) X(best, best_k)                                                                                    \
+    X(moe, moe_router_k) X(moe_many, moe_scores_k) X(moe_many, moe_order_k) X(moe_many, moe_x_k)                      \
+    X(moe_many, moe_choose_k) X(moe_many, moe_sum_k)                                                                  \
     X(attention, attention_k)                                                                                         \
     X(place, place_many_64) X(place, place_many_128)                                                                  \
     X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
     X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
-    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)          \
+    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)                              \
+    X(gemv, gemv_any_1) X(gemv, gemv_any_2) X(gemv, gemv_any_4) X(gemv, gemv_any_8)                                   \
+    X(gemv, gemv_f16_1) X(gemv, gemv_f16_2) X(gemv, gemv_f16_4) X(gemv, gemv_f16_8)                                   \
+    X(gemv, stage_q4k_2) X(gemv, stage_q4k_4) X(gemv, stage_q4k_8)                                                    \
+    X(gemv, stage_q80_2) X(gemv, stage_q80_4) X(gemv, stage_q80_8)                                                    \
+    X(gemv, stage_bf16_2) X(gemv, stage_bf16_4) X(gemv, stage_bf16_8)                                                 \
+    X(gemv, stage_any_2) X(gemv, stage_any_4) X(gemv, stage_any_8)                                                    \
+    X(gemv, stage_f16_2) X(gemv, stage_f16_4) X(gemv, stage_f16_8)                                                    \
+    X(moe, moe_up_k) X(moe, moe_down_k)                                                                               \
+    X(moe_many, moe_R_Q4_K) X(moe_many, moe_R_Q6_K) X(moe_many, moe_R_Q8_0) X(moe_many, moe_R_Q4_0)                   \
+    X(moe_many, moe_R_Q4_1) X(moe_many, moe_R_Q5_0) X(moe_many, moe_R_Q5_1) X(moe_many, moe_R_Q5_K)                   \
+    X(moe_many, moe_R_Q3_K) X(moe_many, moe_R_Q2_K) X(moe_many, moe_R_IQ4_NL) X(moe_many, moe_R_IQ4_XS)               \
     X(gemm, half_k) X(gemm, gemm_q4k_32) X(gemm, gemm_q4k_64) X(gemm, gemm_q4k_128) X(gemm, gemm_q4k_256)             \
     X(gemm, gemm_q6k_32) X(gemm, gemm_q6k_64) X(gemm, gemm_q6k_128) X(gemm, gemm_q6k_256)                             \
     X(gemm, gemm_q80_32) X(gemm, gemm_q80_64) X(gemm, gemm_q80_128) X(gemm, gemm_q80_256)                             \
@@ -34,10 +50,24 @@
     X(prefill_product, prefill_Q4_K) X(prefill_product, prefill_Q5_K) X(prefill_product, prefill_Q6_K)                \
     X(prefill_product, prefill_IQ4_NL) X(prefill_product, prefill_IQ4_XS) X(prefill_product, prefill_R_Q4_K)          \
     X(prefill_product, prefill_R_Q6_K) X(prefill_product, prefill_R_Q8_0) X(prefill_product, prefill_R_BF16)          \
+    X(prefill_product, prefill_R_F16) X(prefill_product, prefill_R_Q4_0) X(prefill_product, prefill_R_Q4_1)           \
+    X(prefill_product, prefill_R_Q5_0) X(prefill_product, prefill_R_Q5_1) X(prefill_product, prefill_R_Q5_K)          \
+    X(prefill_product, prefill_R_Q3_K) X(prefill_product, prefill_R_Q2_K) X(prefill_product, prefill_R_IQ4_NL)        \
+    X(prefill_product, prefill_R_IQ4_XS)                                                                              \
     X(prefill_wgmma, wgmma_R_Q4_K_256) X(prefill_wgmma, wgmma_R_Q4_K_128) X(prefill_wgmma, wgmma_R_Q4_K_64)           \
     X(prefill_wgmma, wgmma_R_Q6_K_256) X(prefill_wgmma, wgmma_R_Q6_K_128) X(prefill_wgmma, wgmma_R_Q6_K_64)           \
     X(prefill_wgmma, wgmma_R_Q8_0_256) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_64)           \
     X(prefill_wgmma, wgmma_R_BF16_256) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_64)           \
+    X(prefill_wgmma, wgmma_R_F16_256) X(prefill_wgmma, wgmma_R_F16_128) X(prefill_wgmma, wgmma_R_F16_64)              \
+    X(prefill_wgmma, wgmma_R_Q4_0_256) X(prefill_wgmma, wgmma_R_Q4_0_128) X(prefill_wgmma, wgmma_R_Q4_0_64)           \
+    X(prefill_wgmma, wgmma_R_Q4_1_256) X(prefill_wgmma, wgmma_R_Q4_1_128) X(prefill_wgmma, wgmma_R_Q4_1_64)           \
+    X(prefill_wgmma, wgmma_R_Q5_0_256) X(prefill_wgmma, wgmma_R_Q5_0_128) X(prefill_wgmma, wgmma_R_Q5_0_64)           \
+    X(prefill_wgmma, wgmma_R_Q5_1_256) X(prefill_wgmma, wgmma_R_Q5_1_128) X(prefill_wgmma, wgmma_R_Q5_1_64)           \
+    X(prefill_wgmma, wgmma_R_Q5_K_256) X(prefill_wgmma, wgmma_R_Q5_K_128) X(prefill_wgmma, wgmma_R_Q5_K_64)           \
+    X(prefill_wgmma, wgmma_R_Q3_K_256) X(prefill_wgmma, wgmma_R_Q3_K_128) X(prefill_wgmma, wgmma_R_Q3_K_64)           \
+    X(prefill_wgmma, wgmma_R_Q2_K_256) X(prefill_wgmma, wgmma_R_Q2_K_128) X(prefill_wgmma, wgmma_R_Q2_K_64)           \
+    X(prefill_wgmma, wgmma_R_IQ4_NL_256) X(prefill_wgmma, wgmma_R_IQ4_NL_128) X(prefill_wgmma, wgmma_R_IQ4_NL_64)     \
+    X(prefill_wgmma, wgmma_R_IQ4_XS_256) X(prefill_wgmma, wgmma_R_IQ4_XS_128) X(prefill_wgmma, wgmma_R_IQ4_XS_64)     \
     X(decode_attention, decode_f16_64) X(decode_attention, decode_f16_128) X(decode_attention, decode_q8_64)          \
     X(decode_attention, decode_q8_128) X(decode_attention, decode_placed_f16_64)                                      \
     X(decode_attention, decode_placed_f16_128) X(decode_attention, decode_placed_q8_64)                               \
@@ -57,7 +87,7 @@ typedef enum rzc_kernel {
 
 #define RZC_MODULES(X)                                                                                                \
     X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(prefill_product) X(prefill_wgmma)             \
-    X(place) X(decode_attention) X(prompt_attention) X(prompt_wgmma) X(best)
+    X(place) X(decode_attention) X(prompt_attention) X(prompt_wgmma) X(best) X(moe) X(moe_many)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
     RZC_MODULES(RZC_MODULE_ENUM)
@@ -67,6 +97,8 @@ typedef enum rzc_module {
 
 /* The compiled code of a module, machine code or PTX; NULL = not in this build: modules.c. */
 const void *rzc_fatbin(rzc_module module, bool portable);
+/* Whether GPU code as in RZ_CUDA_CODE ("sm_80,sm_90a,ptx") runs on a GPU of this compute capability, 8.0 or more. */
+bool rzc_has_code(const char *list, int major, int minor);
 
 #define RZC_LANES 8u
 #define RZC_LANE_BYTES ((size_t)8 << 20)
@@ -89,6 +121,7 @@ typedef struct rzc_engine {
     void *modules[RZC_N_MODULES];
     void *kernels[RZC_N_KERNELS];
     void *stream;
+    bool full_edge; /* the next chained launch of the stream waits for the end of its predecessor */
     rz_mutex lock; /* lanes, message */
     rz_cond lane_free;
     rzc_lane lanes[RZC_LANES];
@@ -124,6 +157,7 @@ rz_status rzc_launch(rzc_engine *e, void *stream, uint32_t kernel, rzc_shape sha
 /* ---- weights.c ---- */
 /* The format a weight gets: records where the product kernels know them. */
 rzc_format rzc_format_of(const rz_weight *spec);
+uint32_t rzc_record_bytes(rzc_format format); /* 0 = not a record */
 rzc_matrix rzc_matrix_of(const rz_tensor *t);
 int32_t rzc_weight_bytes(void *engine, const rz_weight *spec, uint64_t *bytes);
 uint32_t rzc_weight_row_unit(void *engine, const rz_weight *spec);
@@ -134,8 +168,8 @@ int32_t rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t
 #define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
 #define RZC_FEW_ROWS 8u
 #define RZC_GRAPH_ROWS 64u   /* decodes of one step that are captured, at most */
-#define RZC_ANGLES 8u
-#define RZC_ARGMAX_PARTS 32u
+#define RZC_ARGMAX_PARTS 32u /* of a row among many; of one among few: */
+#define RZC_ARGMAX_MOST 128u
 #define RZC_INLINE_PAGES 16384u /* entries of page tables that travel with the batch */
 
 /* Queries, keys and values that the next attention places by itself. */
@@ -144,6 +178,13 @@ typedef struct rzc_placing {
     rz_cu_ptr q, k, v, q_norm, k_norm;
     float eps;
 } rzc_placing;
+
+/* What is between the launches of experts (moe.c): as much as the largest layer needs. */
+typedef struct rzc_moe_room {
+    rz_cu_ptr logits, weights, ids, arrivals, hidden;
+    rz_cu_ptr normed, position, pair, tiles, n_tiles; /* many rows; 0 = no such */
+    rz_cu_ptr x, x_scale, h, h_scale, y; /* y lies where x was */
+} rzc_moe_room;
 
 typedef struct rzc_program {
     rzc_engine *engine;
@@ -154,13 +195,15 @@ typedef struct rzc_program {
     uint32_t last_class; /* of the last step */
     uint64_t device_bytes, pinned_bytes;
     rz_cu_ptr memory; /* all of the following */
-    rz_cu_ptr arena, batch, numbers, parts, arrivals, argmax;
+    rz_cu_ptr arena, batch, numbers, parts, arrivals;
     rz_cu_ptr argmax_parts, argmax_arrivals;
     rz_cu_ptr half, half_scale; /* of many rows: x of a product as fp16; 0 = no such rows */
     uint64_t half_key;          /* the value it holds in this step, 0 = none */
     rz_cu_ptr tiles; /* many rows of activations as 16 bit (prefill.c): scales, tiles */
     uint32_t tiles_value; /* whose they are in this step, 0 = nobody's */
     bool tiles_bf16;
+    rz_cu_ptr staged; /* x of a product of few rows: gemv.c */
+    rzc_moe_room moe;
     rz_cu_ptr heads; /* queries, keys and values of few rows, before they are placed */
     uint32_t n_angles;
     struct {
@@ -170,19 +213,20 @@ typedef struct rzc_program {
     struct {
         void *exec;
         uint64_t key; /* of the cache's types, which choose kernels */
-    } graphs[RZC_GRAPH_ROWS + 1]; /* by rows, all of them selected: captured when they come first */
+    } graphs[2][RZC_GRAPH_ROWS + 1]; /* [best logits][rows], all of them selected: captured when they come first */
+    bool begun; /* embedding and angles are queued: by the first launch of a graph */
     rzc_step step_at; /* in `batch` */
     size_t batch_bytes, pages_at; /* of the fixed part, and where inline pages begin */
     uint8_t *pinned;      /* the batch as it is uploaded, then a row of logits, argmax, best */
     float *logits_row;
     float *argmax_host;
-    rz_cu_ptr best_parts, best; /* 0 = the vocabulary is too large for them */
+    rz_cu_ptr best_parts;
     uint64_t *best_host;
     void *sample_scratch;
     uint32_t n_events;    /* profile.c; events NULL = no profile */
     void **events;
     rz_brick *bricks[RZC_CLASSES];
-    bool argmax_queued;   /* by the graph of this step */
+    bool sampling_queued; /* by the graph of this step */
     rzc_placing placing;
     /* Of the step that runs. */
     const rz_step *step;
@@ -201,7 +245,10 @@ int32_t rzc_value_read(void *program, uint32_t value_id, uint32_t row, uint32_t 
 /* ---- sample.c ---- */
 /* Parts of a row for the search of its best logits; 0 = more than there may be. */
 uint32_t rzc_best_parts(const rzc_program *p);
-rz_status rzc_queue_argmax(rzc_program *p);
+/* Queues the search of the largest logit of each row, or of the best ones; results go to argmax_host, best_host. */
+rz_status rzc_queue_sampling(rzc_program *p, bool best);
+/* Whether an out of the step asks for the best logits of its row. */
+bool rzc_wants_best(const rzc_program *p, const rz_step *step);
 int32_t rzc_sample(void *program, const rz_step *step, const uint32_t *masks, rz_result_out *results,
                    rz_result_top *tops);
 

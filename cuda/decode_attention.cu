@@ -1,12 +1,12 @@
 // decode_attention.cu - attention of single rows over a cache in F16 or Q8_0, by tensor cores: up to 8 query heads of a
 // key head share every read of it.
 //
-// Work is slots: runs of SLOT tokens of one (row, key head), laid end to end, row after row, and cut into equal ranges,
-// one a block, wherever rows begin and end. A warp of its own copies slots into a ring ahead of eight warps that
-// compute, slot i by warp i % 8 (or 4): scores of 16 keys x 8 heads, running maximum, sums of 16 columns x 8 heads. The warps
-// meet at the end of a row; ranges that share a row meet in global memory, joined in order by the last to arrive. Keys
-// that earlier steps wrote are fetched before the predecessor has ended. PLACED: q, k and v are as the products gave
-// them; norm of heads, RoPE and kvWrite of the newest key (the only row of its sequence) happen here.
+// Work is slots: runs of TOKENS tokens of one (row, key head), laid end to end, row after row, and cut into equal
+// ranges, one a block, wherever rows begin and end. A warp of its own copies slots into a ring ahead of eight (or four)
+// warps that compute, slot i by warp i % 8: scores of 16 keys x 8 heads, running maximum, sums of 16 columns x 8 heads.
+// The warps meet at the end of a row; ranges that share a row meet in global memory, joined in order by the last to
+// arrive. Keys that earlier steps wrote are fetched before the predecessor has ended. PLACED: q, k and v are as the
+// products gave them; norm of heads, RoPE and kvWrite of the newest key (the only row of its sequence) happen here.
 #include "decode_slots.cuh"
 #include "place.cuh"
 
@@ -14,6 +14,10 @@
 constexpr u32 WARPS = RZC_DECODE_WARPS, ROWS = RZC_DECODE_ROWS, HEADS = RZC_DECODE_HEADS;
 constexpr float LOG2E = 1.4426950408889634f;
 
+// Units of a row: key heads, each as often as it takes for its query heads.
+__device__ __forceinline__ u32 units_of(const rzc_attention &p) {
+    return p.n_kv_heads * ((p.n_heads / p.n_kv_heads + HEADS - 1) / HEADS);
+}
 __device__ __forceinline__ Layer layer_of(const rzc_attention &p) {
     const rzc_group &g = p.step.head->groups[p.group];
     u8 *data = g.data + ((u64)p.layer * (g.k_bytes + g.v_bytes) << g.page_shift);
@@ -30,8 +34,8 @@ template <int D> struct Room {
     alignas(16) signed char fresh8[2][D]; // in Q8_0
     __half fresh_scale[2][D / 32];
     u32 base[ROWS + 1];        // slots of one unit before a row
-    u32 first[ROWS], end[ROWS], past[ROWS], table[ROWS];
-    u32 is_last;
+    u32 count[ROWS], first[ROWS], end[ROWS], past[ROWS], table[ROWS];
+    u32 per, is_last;
 };
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -65,11 +69,13 @@ __device__ __forceinline__ void ring_arrive(u32 barrier) {
     asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
 }
 
-// The rows of the launch: where their slots begin. One warp.
+// The rows of the launch: where their slots begin, and how many a block takes. One warp. When there are blocks enough,
+// every unit is cut into parts of equal size, a block each, and takes a multiple of it (`base`); else blocks take what
+// comes, from unit to unit.
 template <int D, bool Q8> __device__ __forceinline__ void find_rows(const rzc_attention &p, Room<D> &room, u32 n_rows) {
     constexpr u32 T = Shape<D, Q8>::TOKENS;
-    const u32 lane = threadIdx.x % 32;
-    u32 before = 0;
+    const u32 lane = threadIdx.x % 32, units = units_of(p);
+    u32 before = 0, per = 0;
     for (u32 b = 0; b < n_rows; b += 32) {
         const u32 r = b + lane, t = p.first_row + r;
         u32 n = 0;
@@ -80,6 +86,14 @@ template <int D, bool Q8> __device__ __forceinline__ void find_rows(const rzc_at
             room.first[r] = first, room.end[r] = position + 1;
             n = (position + T) / T - first / T;
             if (!p.singles && p.step.seq_first_row[seq + 1] - p.step.seq_first_row[seq] > p.few) n = 0;
+            room.count[r] = n;
+        }
+        if (n_rows <= 32) {
+            const u32 even = (__reduce_add_sync(~0u, n) * units + gridDim.x - 1) / gridDim.x;
+            u32 size = max(even, p.least_slots);
+            const u32 most = size + size / 4 + 4;
+            while (size < most && __reduce_add_sync(~0u, (n + size - 1) / size) * units > gridDim.x) size++;
+            if (size < most) per = size, n = (n + size - 1) / size * size;
         }
         if (n_rows > 1) {
 #pragma unroll
@@ -89,9 +103,12 @@ template <int D, bool Q8> __device__ __forceinline__ void find_rows(const rzc_at
             }
         }
         if (r < n_rows) room.base[r + 1] = before + n;
-        before += __shfl_sync(~0u, n, 31);
+        before += __shfl_sync(~0u, n, min(31u, n_rows - b - 1));
     }
-    if (lane == 0) room.base[0] = 0;
+    if (lane == 0) {
+        room.base[0] = 0;
+        room.per = per > 0 ? per : max((before * units + gridDim.x - 1) / gridDim.x, 2u);
+    }
     __syncwarp();
 }
 
@@ -102,14 +119,12 @@ template <int D> __device__ __forceinline__ u32 row_of(const Room<D> &room, u32 
 
 // How the slots are cut: s0 ... s1 - 1 are of this block.
 struct Cut {
-    u32 units, per, s0, s1; // units of a row: key heads, each as often as it takes for its query heads
+    u32 units, per, s0, s1;
 };
 template <int D> __device__ __forceinline__ Cut cut_slots(const rzc_attention &p, const Room<D> &room, u32 n_rows) {
     Cut c;
-    c.units = p.n_kv_heads * ((p.n_heads / p.n_kv_heads + HEADS - 1) / HEADS);
-    const u32 n = room.base[n_rows] * c.units;
-    c.per = max((n + gridDim.x - 1) / gridDim.x, p.least_slots);
-    c.s0 = blockIdx.x * c.per, c.s1 = min(c.s0 + c.per, n);
+    c.units = units_of(p), c.per = room.per;
+    c.s0 = blockIdx.x * c.per, c.s1 = min(c.s0 + c.per, room.base[n_rows] * c.units);
     return c;
 }
 
@@ -135,16 +150,32 @@ __device__ __forceinline__ void feed(const rzc_attention &p, Room<D> &room, u32 
     for (u32 b = c.s0; b < c.s1; b += 32) {
         // lane i finds slot b + i
         u32 kv = 0, token = 0, page = 0;
-        bool early = true;
+        bool early = true, is_slot = false;
         if (b + lane < c.s1) {
             t = row_of(room, b + lane, c.units, t);
-            const u32 n = room.base[t + 1] - room.base[t], in_row = b + lane - room.base[t] * c.units, unit = in_row / n;
-            kv = unit / head_blocks, token = (room.first[t] / S::TOKENS + in_row - unit * n) * S::TOKENS;
-            page = __ldg(l.pages + room.table[t] + (token >> l.shift));
+            const u32 m = room.base[t + 1] - room.base[t], in_row = b + lane - room.base[t] * c.units;
+            const u32 unit = in_row / m, i = in_row - unit * m;
+            is_slot = i < room.count[t];
+            kv = unit / head_blocks, token = (room.first[t] / S::TOKENS + i) * S::TOKENS;
+            if (is_slot) page = __ldg(l.pages + room.table[t] + (token >> l.shift));
             early = token + S::TOKENS <= room.past[t];
         }
-        const u32 n = min(32u, c.s1 - b);
-        for (u32 k = 0; k < n; k++) {
+        const u32 n = __popc(__ballot_sync(~0u, is_slot)); // those behind a unit's end are the last of the block
+        u32 k = 0;
+#if __CUDA_ARCH__ >= 900
+        if (b == c.s0 && copier.usual && (PLACED || __all_sync(~0u, early))) { // all at once while the ring is empty
+            const u32 j = lane / copier.PIECES, at_j = shared_at(&room.full[j]);
+            k = min(min(n, p.ring), 32 / copier.PIECES);
+            if (lane % copier.PIECES == 0 && j < k) barrier_expect(at_j, S::SLOT);
+            __syncwarp();
+            const u32 kv_j = __shfl_sync(~0u, kv, j), token_j = __shfl_sync(~0u, token, j);
+            const u32 page_j = __shfl_sync(~0u, page, j);
+            if (j < k) copier.copy(l, kv_j, token_j, page_j, ring + j * S::SLOT, at_j);
+            entry = k;
+            if (entry == p.ring) entry = 0, parity ^= 1;
+        }
+#endif
+        for (; k < n; k++) {
             const u32 row = __shfl_sync(~0u, t, k), full = shared_at(&room.full[entry]);
             if (!waited && !__shfl_sync(~0u, early, k)) {
                 predecessors();
@@ -155,8 +186,10 @@ __device__ __forceinline__ void feed(const rzc_attention &p, Room<D> &room, u32 
             if (lane == 0) barrier_expect(full, S::SLOT);
             __syncwarp();
 #endif
-            copier.copy(l, __shfl_sync(~0u, kv, k), __shfl_sync(~0u, token, k), __shfl_sync(~0u, page, k),
-                        room.table[row], room.end[row], ring + entry * S::SLOT, full);
+            const u32 kv_k = __shfl_sync(~0u, kv, k), token_k = __shfl_sync(~0u, token, k);
+            const u32 page_k = __shfl_sync(~0u, page, k), to = ring + entry * S::SLOT;
+            if (!copier.usual) copy_pieces<D, Q8>(l, kv_k, token_k, page_k, room.table[row], room.end[row], to, full);
+            else if (lane < copier.PIECES) copier.copy(l, kv_k, token_k, page_k, to, full);
 #if __CUDA_ARCH__ < 900
             asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(full) : "memory");
 #endif
@@ -307,6 +340,13 @@ __device__ __forceinline__ void take_slot(const rzc_attention &p, State &st, flo
     }
 }
 
+// Tells that this block's part is written; true for the last of n, which then sees all parts. The counter wraps to 0.
+__device__ __forceinline__ bool arrive(u32 *counter, u32 n) {
+    u32 before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(n - 1) : "memory");
+    return before == n - 1;
+}
+
 struct Sums { // of 4 columns
     float max, total;
     float4 x;
@@ -328,11 +368,21 @@ __device__ __forceinline__ void finish(const rzc_attention &p, Room<D> &room, co
     float *part = p.parts + (u64)(blockIdx.x * 2 + (begin >= blockIdx.x * per)) * PART;
     for (u32 i = tid; i < n; i += n_workers() * 32) {
         const u32 h = i / QUADS, d = i % QUADS * 4;
+        float max[WARPS];
         Sums s = {-INFINITY, 0, {0, 0, 0, 0}};
 #pragma unroll
-        for (u32 w = 0; w < WARPS; w++)
-            if (w < n_workers())
-                s.add(room.max[w][h], room.total[w][h], *(const float4 *)(sums + (w * n_heads + h) * (D + 4) + d));
+        for (u32 w = 0; w < WARPS; w++) {
+            max[w] = w < n_workers() ? room.max[w][h] : -INFINITY;
+            s.max = fmaxf(s.max, max[w]);
+        }
+#pragma unroll
+        for (u32 w = 0; w < WARPS; w++) {
+            if (max[w] == -INFINITY) continue;
+            const float f = exp2_fast(max[w] - s.max);
+            const float4 v = *(const float4 *)(sums + (w * n_heads + h) * (D + 4) + d);
+            s.total += f * room.total[w][h];
+            s.x.x += f * v.x, s.x.y += f * v.y, s.x.z += f * v.z, s.x.w += f * v.w;
+        }
         if (n_parts == 1) {
             if (p.sinks) s.add(p.sinks[h0 + h] * LOG2E, 1, make_float4(0, 0, 0, 0));
             const float f = 1.f / s.total;
@@ -344,11 +394,7 @@ __device__ __forceinline__ void finish(const rzc_attention &p, Room<D> &room, co
     }
     if (n_parts == 1) return;
     workers();
-    if (tid == 0) {
-        __threadfence();
-        room.is_last = atomicInc(p.arrivals + arrival, n_parts - 1) == n_parts - 1;
-        __threadfence();
-    }
+    if (tid == 0) room.is_last = arrive(p.arrivals + arrival, n_parts);
     workers();
     if (!room.is_last) return;
     for (u32 i = tid; i < n; i += n_workers() * 32) {
@@ -387,8 +433,8 @@ template <int D, bool Q8, bool PLACED> __device__ __forceinline__ void decode(co
     u32 t = 0, entry = warp, parity = 0, i = c.s0 + warp; // i: the warp's next slot
     for (u32 s = c.s0; s < c.s1;) {
         t = row_of(room, s, c.units, t);
-        const u32 n = room.base[t + 1] - room.base[t], unit = (s - room.base[t] * c.units) / n,
-                  begin = room.base[t] * c.units + unit * n, end = min(begin + n, c.s1);
+        const u32 m = room.base[t + 1] - room.base[t], n = room.count[t], unit = (s - room.base[t] * c.units) / m,
+                  begin = room.base[t] * c.units + unit * m, end = min(begin + n, c.s1);
         const u32 kv = unit / head_blocks, hb = unit - kv * head_blocks, h0 = kv * group + hb * HEADS,
                   n_heads = min(HEADS, group - hb * HEADS), row = p.first_row + t;
         const u32 first_key = room.first[t], end_key = room.end[t];
@@ -436,7 +482,7 @@ template <int D, bool Q8, bool PLACED> __device__ __forceinline__ void decode(co
         workers();
         finish<D>(p, room, sums, p.out + ((u64)row * p.n_heads + h0) * D, h0, n_heads, begin, begin + n, c.per,
                   t * c.units + unit);
-        s = end;
+        s = end == begin + n ? begin + m : end;
     }
 }
 

@@ -47,8 +47,8 @@ __device__ __forceinline__ void copy_piece(u32 to, const u8 *from, u32 n_bytes, 
 #endif
 }
 
-// All pieces of a slot of TOKENS tokens, by one warp, in the general way: where a slot lies in several pages, or Q8_0 in
-// pages that are no slot. page: of its first token. Tokens behind `end` need not have a page.
+// All pieces of a slot of TOKENS tokens, by one warp, in the general way: where a slot lies in several pages, or Q8_0
+// in pages that are no slot. page: of its first token. Tokens behind `end` need not have a page.
 template <int D, bool Q8>
 __device__ __noinline__ void copy_pieces(Layer l, u32 kv, u32 token, u32 page, u32 table, u32 end, u32 to,
                                          u32 barrier) {
@@ -73,26 +73,22 @@ __device__ __noinline__ void copy_pieces(Layer l, u32 kv, u32 token, u32 page, u
         }
     }
 }
-// The usual way: lanes 0 ... 2 CHUNKS - 1 have a piece each, the same of every slot.
+// The usual way: a slot is PIECES pieces, lane i has piece i % PIECES of any slot.
 template <int D, bool Q8> struct Copier {
     using S = Shape<D, Q8>;
-    static constexpr u32 ROW = Q8 ? 68 : 128; // bytes of a token in 64 columns
+    static constexpr u32 ROW = Q8 ? 68 : 128, PIECES = 2 * S::CHUNKS; // bytes of a token in 64 columns
     const u8 *from;
     u32 to, kv_bytes;
-    bool usual, copies;
+    bool usual;
     __device__ Copier(const Layer &l) {
-        const u32 lane = threadIdx.x % 32, is_v = lane & 1, chunk = lane / 2;
-        usual = Q8 ? 1u << l.shift == S::TOKENS : 1u << l.shift >= S::TOKENS, copies = lane < 2 * S::CHUNKS;
+        const u32 piece = threadIdx.x % PIECES, is_v = piece & 1, chunk = piece / 2;
+        usual = Q8 ? 1u << l.shift == S::TOKENS : 1u << l.shift >= S::TOKENS;
         from = (is_v ? l.data[1] : l.data[0]) + ((u64)chunk << l.shift) * ROW;
         to = is_v * S::V + chunk * S::CHUNK, kv_bytes = (S::CHUNKS << l.shift) * ROW;
     }
-    __device__ void copy(const Layer &l, u32 kv, u32 token, u32 page, u32 table, u32 end, u32 slot, u32 barrier) const {
-        if (!usual) {
-            copy_pieces<D, Q8>(l, kv, token, page, table, end, slot, barrier);
-        } else if (copies) {
-            const u32 t = Q8 ? 0 : token & ((1u << l.shift) - 1);
-            copy_piece(slot + to, from + page * l.page_bytes + (u64)kv * kv_bytes + t * ROW, S::CHUNK, barrier);
-        }
+    __device__ void copy(const Layer &l, u32 kv, u32 token, u32 page, u32 slot, u32 barrier) const {
+        const u32 t = Q8 ? 0 : token & ((1u << l.shift) - 1);
+        copy_piece(slot + to, from + page * l.page_bytes + (u64)kv * kv_bytes + t * ROW, S::CHUNK, barrier);
     }
 };
 
@@ -103,12 +99,15 @@ __device__ __forceinline__ void scores(float (&s)[4], const u32 (&q)[D / 16][2],
     const u32 lane = threadIdx.x % 32, key = row + (lane & 15), sw = Q8 ? key >> 1 & 3 : key & 7;
     s[0] = s[1] = s[2] = s[3] = 0;
     if constexpr (!Q8) {
+        float odd[4] = {}; // two chains, half as long
 #pragma unroll
         for (int j = 0; j < D / 16; j++) {
             u32 a[4];
             ldmatrix4(a, slot + j / 4 * S::CHUNK + key * 128 + ((2 * (j % 4) + lane / 16 ^ sw) << 4));
-            mma16<false>(s, a, q[j][0], q[j][1]);
+            mma16<false>(j % 2 ? odd : s, a, q[j][0], q[j][1]);
         }
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[e] += odd[e];
     } else {
 #pragma unroll
         for (int b = 0; b < D / 32; b++) { // blocks of 32 columns: the scale comes after

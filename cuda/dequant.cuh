@@ -1,35 +1,15 @@
 // dequant.cuh - what the bytes of a weight mean, on the device: the same values as csrc/dtype.c, in its order of
-// rounding. A matrix is rows of GGUF blocks, or records of 16 rows x 256 columns (as many bytes), [row tile][k tile].
-//
-// With lane = 4n + t, the element (row r, column k) of a record, g = k/32, h = k/16 % 2, t = k/4 % 4, e = k%4, belongs
-// to lane 4 (r%8) + t and to A register a = 2h + r/8, byte e, of group g of an m16n8k32 product:
-//   Q4_K    0  [4 j][32 lanes][4 a] words: byte e: low nibble group 2j, high nibble group 2j + 1            (2048
-//   bytes)
-//        2048  [8 n] {d, dmin} of row n, {d, dmin} of row n + 8                                             (64)
-//        2112  [32 lanes] u32, 2240 [32 lanes] u16: 48 bits: for f = 0, 1 (g = 4f + t): scale(n) min(n)
-//              scale(n + 8) min(n + 8), 6 bits each                                                         (192)
-//   Q6_K    0  [4 j][32][4 a] (q ^ 32) >> 2, nibbles as in Q4_K                                             (2048)
-//        2048  [2 p][32][4 a] byte e: q & 3 of group 4p + i at bits 2i, 2i + 1                              (1024)
-//        3072  [32 lanes][8 bytes] scale + 128, row n then row n + 8: 16-groups 2t, 2t + 1, 8 + 2t, 8 + 2t + 1 (256)
-//        3328  [8 n] d(n), d(n + 8)                                                                         (32)
-//   Q8_0    0  [8 g][32][4 a] the quants                                                                    (4096)
-//        4096  [32 lanes] 4 fp16: d(n, t) d(n, 4 + t) d(n + 8, t) d(n + 8, 4 + t)                           (256)
-//   BF16    0  [8 g][2 h][32][4 words] m16n8k16 fragment: word 2 (k/8 % 2) + r/8 ... see bf16_at            (8192)
+// rounding. A matrix is rows of GGUF blocks, or records of 16 rows x 256 columns (records.cuh), [row tile][k tile].
 #pragma once
-#include "params.h"
+#include "records.cuh"
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-using u8 = uint8_t;
-using u32 = uint32_t;
-using u64 = unsigned long long;
-
-__host__ __device__ constexpr int record_bytes(int f) {
-    return f == RZC_R_Q4_K ? 2304 : f == RZC_R_Q6_K ? 3360 : f == RZC_R_Q8_0 ? 4352 : f == RZC_R_BF16 ? 8192 : 0;
-}
 __host__ __device__ constexpr int file_format(int f) {
-    return f == RZC_R_Q4_K ? RZC_Q4_K : f == RZC_R_Q6_K ? RZC_Q6_K : f == RZC_R_Q8_0 ? RZC_Q8_0
-           : f == RZC_R_BF16 ? RZC_BF16 : f;
+    constexpr int of[] = {RZC_Q4_K, RZC_Q6_K, RZC_Q8_0, RZC_BF16, RZC_F16,  RZC_Q4_0,   RZC_Q4_1,
+                          RZC_Q5_0, RZC_Q5_1, RZC_Q5_K, RZC_Q3_K, RZC_Q2_K, RZC_IQ4_NL, RZC_IQ4_XS};
+    static_assert(sizeof of / sizeof of[0] == RZC_N_FORMATS - RZC_R_Q4_K);
+    return f < RZC_R_Q4_K ? f : of[f - RZC_R_Q4_K];
 }
 __host__ __device__ constexpr int block_size(int f) {
     return f <= RZC_BF16 ? 1 : (f >= RZC_Q2_K && f <= RZC_Q6_K) || f == RZC_IQ4_XS ? 256 : 32;
@@ -133,43 +113,53 @@ template <int F> __device__ __forceinline__ void file_weights(const u8 *row, u32
     }
 }
 
-// The same of row r (0-15) of a record, k (0-255) a multiple of 8.
-template <int F> __device__ __forceinline__ void record_weights(const u8 *tile, int r, int k, float (&v)[8]) {
-    const int n = r % 8, rh = r / 8, g = k / 32, h = k / 16 % 2, t0 = k / 4 % 4;
-    const u32 *w = (const u32 *)tile;
-    const int f = g / 4, ts = g % 4, ls = 4 * n + ts; // lane that has this group's scale
-    if constexpr (F == RZC_R_BF16) {
-        const unsigned short *p = (const unsigned short *)tile; // words 2 (k/2 % 2) + r/8 of lane 4n + k/4 % 4
-        for (int i = 0; i < 8; i++) {
-            const int kk = k + i, lane = 4 * n + kk / 4 % 4, word = 2 * (kk / 2 % 2) + rh;
-            v[i] = bf16_bits(p[(((g * 2 + h) * 32 + lane) * 4 + word) * 2 + kk % 2]);
-        }
-        return;
-    }
-    float d = 0, m = 0;
-    if constexpr (F == RZC_R_Q4_K) {
-        const u64 bits =
-            (u64)(*(const u32 *)(tile + 2112 + ls * 4)) | (u64)(*(const unsigned short *)(tile + 2240 + ls * 2)) << 32;
-        const u32 s = (u32)(bits >> (24 * f + 12 * rh)), dd = *(const u32 *)(tile + 2048 + n * 8 + rh * 4);
-        d = __fmul_rn((float)(s & 63), f16_bits(dd & 0xffff)), m = __fmul_rn((float)(s >> 6 & 63), f16_bits(dd >> 16));
-    } else if constexpr (F == RZC_R_Q6_K) {
-        const int g16 = k / 16, tl = g16 % 8 / 2, i = g16 % 2 + 2 * (g16 / 8);
-        const int s = (int)tile[3072 + (4 * n + tl) * 8 + rh * 4 + i] - 128;
-        d = __fmul_rn(f16_bits(*(const unsigned short *)(tile + 3328 + n * 4 + rh * 2)), (float)s);
+// Scale and minimum (as it is in the file: to subtract in K32 and K16_MIN, to add in PER32_MIN) of 16 columns of row r
+// of a record.
+template <int F> __device__ __forceinline__ float2 record_scale(const u8 *tile, int r, int k) {
+    constexpr Scales S = parts_of(F).scales;
+    const int n = r % 8, rh = r / 8, g = k / 32, f = g / 4, lane = 4 * n + g % 4;
+    const u8 *at = tile + scales_at(F);
+    if constexpr (S == PER32 || S == PER32_MIN) {
+        const u8 *p = at + lane * 8 + rh * 4 + f * 2;
+        return make_float2(f16_at(p), S == PER32_MIN ? f16_at(p + 256) : 0.f);
+    } else if constexpr (S == K32) {
+        const u64 bits = (u64)(*(const u32 *)(at + 64 + lane * 4)) | (u64)u16_at(at + 192 + lane * 2) << 32;
+        const u32 s = (u32)(bits >> (24 * f + 12 * rh)), d = *(const u32 *)(at + n * 8 + rh * 4);
+        return make_float2(__fmul_rn((float)(s & 63), f16_bits(d & 0xffff)),
+                           __fmul_rn((float)(s >> 6 & 63), f16_bits(d >> 16)));
+    } else if constexpr (S == S32) {
+        return make_float2(__fmul_rn(f16_at(at + 128 + n * 4 + rh * 2), (float)(at[lane * 4 + rh * 2 + f] - 128)), 0.f);
     } else {
-        d = f16_bits(*(const unsigned short *)(tile + 4096 + ls * 8 + rh * 4 + f * 2));
+        const int g16 = k / 16;
+        const int s = at[(4 * n + g16 % 8 / 2) * 8 + rh * 4 + g16 % 2 + 2 * (g16 / 8)];
+        if constexpr (S == K16) return make_float2(__fmul_rn(f16_at(at + 256 + n * 4 + rh * 2), (float)(s - 128)), 0.f);
+        const u8 *d = at + 256 + n * 8 + rh * 4;
+        return make_float2(__fmul_rn(f16_at(d), (float)(s & 15)), __fmul_rn(f16_at(d + 2), (float)(s >> 4)));
     }
-    for (int i = 0; i < 8; i++) {
-        const int lane = 4 * n + (t0 + i / 4), a = 2 * h + rh, e = i % 4;
-        if constexpr (F == RZC_R_Q8_0) {
-            v[i] = __fmul_rn((float)(signed char)(w[(g * 32 + lane) * 4 + a] >> (8 * e)), d);
-        } else {
-            const int q = w[(g / 2 * 32 + lane) * 4 + a] >> (8 * e + 4 * (g % 2)) & 15;
-            if constexpr (F == RZC_R_Q4_K) {
-                v[i] = __fsub_rn(__fmul_rn(d, (float)q), m);
-            } else {
-                const int low = w[512 + (g / 4 * 32 + lane) * 4 + a] >> (8 * e + 2 * (g % 4)) & 3;
-                v[i] = __fmul_rn(d, (float)(((q << 2 | low) ^ 32) - 32));
+}
+// Weights of row r (0-15) of a record, k (0-255) a multiple of 8.
+template <int F> __device__ __forceinline__ void record_weights(const u8 *tile, int r, int k, float (&v)[8]) {
+    constexpr Parts P = parts_of(F);
+    const int n = r % 8, g = k / 32, h = k / 16 % 2, a = 2 * h + r / 8;
+    if constexpr (P.bits == 16) {
+        for (int i = 0; i < 8; i++) {
+            const int kk = k + i, lane = 4 * n + kk / 4 % 4, word = 2 * (kk / 2 % 2) + r / 8;
+            const u32 x = ((const unsigned short *)tile)[(((g * 2 + h) * 32 + lane) * 4 + word) * 2 + kk % 2];
+            v[i] = F == RZC_R_F16 ? f16_bits(x) : bf16_bits(x);
+        }
+    } else {
+        const float2 d = record_scale<F>(tile, r, k);
+        for (int j = 0; j < 2; j++) {
+            const u32 *w = (const u32 *)tile + (4 * n + k / 4 % 4 + j) * 4 + a;
+            const u32 wide = P.bits == 8 ? w[g * 128] : P.bits >= 4 ? w[g / 2 * 128] : 0;
+            const u32 two = P.bits == 6 || P.bits < 4 ? w[twos_at(F) * 4 + g / 4 * 128] : 0;
+            const u32 c = codes<F>(wide, two, P.bits & 1 ? w[ones_at(F) * 4] : 0, g);
+            for (int e = 0; e < 4; e++) {
+                const int q = P.is_signed ? (int)(signed char)(c >> (8 * e)) : (int)(c >> (8 * e) & 255);
+                float x = __fmul_rn(d.x, (float)(q / unit_of(F)));
+                if constexpr (P.scales == PER32_MIN) x = __fadd_rn(x, d.y);
+                if constexpr (P.scales == K32 || P.scales == K16_MIN) x = __fsub_rn(x, d.y);
+                v[4 * j + e] = x;
             }
         }
     }
@@ -177,8 +167,8 @@ template <int F> __device__ __forceinline__ void record_weights(const u8 *tile, 
 
 // Weights k ... k + n - 1 of row `row` of a matrix.
 template <int F> __device__ __forceinline__ void weights_at(const rzc_matrix &w, u64 row, u32 k, int n, float (&v)[8]) {
-    if constexpr (F >= RZC_R_Q4_K) {
-        const u8 *tile = w.data + (row / 16 * (w.cols / 256) + k / 256) * record_bytes(F);
+    if constexpr (is_record(F)) {
+        const u8 *tile = w.data + (row / 16 * ((w.cols + 255) / 256) + k / 256) * record_bytes(F);
         record_weights<F>(tile, (int)(row % 16), (int)(k % 256), v);
     } else {
         file_weights<F>(w.data + row * w.row_bytes, k, n, v);

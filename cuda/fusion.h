@@ -22,19 +22,26 @@ typedef enum rzc_pattern {
     RZC_MANY_GLU,     /* gate and up + silu or gelu glu */
     RZC_MANY_MATMULS, /* two or three matmuls of the same rows */
     RZC_PLACE,        /* [norm of heads +] RoPE of queries and keys + kvWrite + attention: attention.c */
+    RZC_LOGITS,       /* few rows: norm + logits */
+    RZC_EXPERTS,      /* all of a feed-forward part with experts, few rows: moe.c */
+    RZC_MANY_EXPERTS, /* the same of many: Hopper only */
 } rzc_pattern;
 extern const rz_pattern rzc_patterns[];
 extern const uint32_t rzc_n_patterns;
 bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f);
 
-/* Formats that one record product can mix: 1 Q4_K and Q6_K, 2 Q8_0, 3 BF16; 0 = not a record. */
+/* Formats that one record product can mix: 1 Q4_K and Q6_K, 2 Q8_0, 3 BF16, 4 any of integers, 5 F16; 0 = not a
+ * record. The second: the family whose kernel takes both, 0 = none. */
 uint32_t rzc_family_of(rzc_format format);
+uint32_t rzc_family_join(uint32_t a, uint32_t b);
 
 /* Queues a fusion. */
 rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch);
 /* Queues a record product y = W x (+ bias, factor, cap) of few rows; false when there is no kernel for it. */
 bool rzc_can_gemv(const rzc_program *p, const rz_tensor *w, uint32_t n_rows);
 rz_status rzc_product_few(rzc_program *p, const rzc_product *product);
+/* Bytes that such products need for x of several rows. */
+uint64_t rzc_staged_bytes(const rzc_program *p);
 
 /* The same of many rows. value: whose rows x is (its fp16 form is kept until another value's is made), 0 = unknown. */
 bool rzc_can_gemm(const rzc_program *p, const rzc_product *product);

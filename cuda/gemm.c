@@ -56,7 +56,8 @@ static uint32_t width_of(const rzc_engine *e, uint32_t n, uint32_t m) {
 }
 
 bool rzc_can_gemm(const rzc_program *p, const rzc_product *product) {
-    return product->w.format >= RZC_R_Q4_K && p->engine->cc_major == 9 && product->n_rows > RZC_FEW_ROWS &&
+    return product->w.format >= RZC_R_Q4_K && product->w.format <= RZC_R_BF16 && product->w.cols % 256 == 0 &&
+           p->engine->cc_major == 9 && product->n_rows > RZC_FEW_ROWS &&
            product->factor == 1.0f && product->cap == 0 && p->half != 0;
 }
 

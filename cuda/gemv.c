@@ -2,35 +2,39 @@
 #include "fusion.h"
 #include <string.h>
 
-#define WARPS 8u
-#define RING_BYTES (56u << 10)  /* of a block, when two blocks share an SM */
+#define WARPS 16u
+#define RING_BYTES (112u << 10) /* of a block */
 #define RING_LEAST (24u << 10)
-#define SM_SHARED (226u << 10) /* of an SM, without what the system keeps of each block */
+#define SM_SHARED (226u << 10) /* of an SM, without what the system keeps of a block */
 #define SLOTS_MAX 32u
-
-static const uint32_t record_bytes[] = {
-    [RZC_R_Q4_K] = 2304, [RZC_R_Q6_K] = 3360, [RZC_R_Q8_0] = 4352, [RZC_R_BF16] = 8192};
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+static bool is_16bit(uint32_t family) { return family == 3 || family == 5; }
+static bool has_sums(uint32_t family) { return family == 1 || family == 4; }
+
+/* As XBytes in gemv.cuh: fragments, sums, scales of n chunks of x; and sums of squares behind them. */
+static uint32_t x_bytes(uint32_t n, uint32_t family) {
+    return n * 512 * (is_16bit(family) ? 2 : 1) + (has_sums(family) ? n * 256 : 0) + ((n * 4 + 15) & ~15u);
+}
+static uint32_t squares_bytes(uint32_t n, uint32_t nb) { return (n * nb * 4 + 15) & ~15u; }
+
 /* As smem_of in gemv.cu. */
 static uint32_t shared_bytes(const rzc_gemv *a, uint32_t family, uint32_t nb) {
     const uint32_t warps = a->k_warps << a->row_warps_log2, chunks = a->k_tiles * nb;
-    uint32_t at = warps * a->slots * a->slot_bytes + chunks * 512 * (family == 3 ? 2 : 1);
-    at += (family == 1 ? chunks * 256 : 0) + chunks * 4;
-    at += a->n_buffers * a->tiles_at_once * a->k_warps * 64 * nb;
-    at = (at + warps * nb * 4 + 7) & ~7u;
-    return at + warps * a->slots * 8;
+    return warps * a->slots * a->slot_bytes + x_bytes(chunks, family) +
+           a->n_buffers * a->tiles_at_once * a->k_warps * 64 * nb + squares_bytes(nb > 1 ? chunks : warps, nb) +
+           warps * a->slots * 8 + 8;
 }
 
-/* Warps along K and along rows: the fewest records on a warp's path; a reduction counts a little. */
-static void cut_warps(rzc_gemv *a, uint32_t row_tiles, uint32_t *path) {
+/* Warps along K and along rows: the fewest records on a warp's path; a reduction counts a little, so does a warp. */
+static void cut_warps(rzc_gemv *a, uint32_t row_tiles, uint32_t most_warps, uint32_t *path) {
     double best = 1e30;
-    for (uint32_t wk = 1; wk <= least(WARPS, a->k_tiles); wk++) {
-        for (uint32_t sh = 0; wk << sh <= WARPS && 1u << sh <= row_tiles; sh++) {
+    for (uint32_t wk = 1; wk <= least(most_warps, a->k_tiles); wk++) {
+        for (uint32_t sh = 0; wk << sh <= most_warps && 1u << sh <= row_tiles; sh++) {
             const uint32_t k = (a->k_tiles + wk - 1) / wk, r = (row_tiles + (1u << sh) - 1) >> sh;
-            const double cost = r * (k + 0.15) * (1 + 0.06 * sh) + 0.001 * wk - 0.01 * (wk << sh);
+            const double cost = r * (k + 0.15) * (1 + 0.06 * sh) + 0.001 * wk + 0.002 * (wk << sh);
             if (cost >= best) continue;
             best = cost;
             a->k_warps = wk;
@@ -40,13 +44,14 @@ static void cut_warps(rzc_gemv *a, uint32_t row_tiles, uint32_t *path) {
     }
 }
 
-/* Cuts the work for a grid of `grid` blocks and gives the ring what is left of `room` bytes; the shared memory used. */
-static uint32_t cut(rzc_gemv *a, uint32_t units, uint32_t grid, uint32_t family, uint32_t nb, uint32_t room) {
+/* Cuts the work for a grid of `grid` blocks and gives the ring what is left; the shared memory used. */
+static uint32_t cut(rzc_gemv *a, uint32_t units, uint32_t grid, uint32_t family, uint32_t nb, uint32_t most_warps) {
+    const uint32_t room = SM_SHARED - 2048;
     const uint32_t row_tiles = ((units + grid - 1) / grid) << a->paired;
     uint32_t path = 1;
     a->units = units / grid;
     a->units_rest = units % grid;
-    cut_warps(a, row_tiles, &path);
+    cut_warps(a, row_tiles, most_warps, &path);
     const uint32_t fits = most(2, 8192 / (a->k_warps * 64 * nb));
     a->tiles_at_once = row_tiles;
     a->n_buffers = 1;
@@ -56,34 +61,57 @@ static uint32_t cut(rzc_gemv *a, uint32_t units, uint32_t grid, uint32_t family,
         a->n_buffers = 2;
     }
     a->slots = 0;
-    const uint32_t fixed = shared_bytes(a, family, nb), warps = a->k_warps << a->row_warps_log2;
-    const uint32_t ring = fixed < room ? least(RING_BYTES, room - fixed - warps * SLOTS_MAX * 8) : 0;
+    const uint32_t warps = a->k_warps << a->row_warps_log2;
+    const uint32_t fixed = shared_bytes(a, family, nb) + warps * SLOTS_MAX * 8;
+    const uint32_t ring = fixed < room ? least(RING_BYTES, room - fixed) : 0;
     a->slots = most(1, least(least(SLOTS_MAX, path), ring / (warps * a->slot_bytes)));
     return shared_bytes(a, family, nb);
 }
 
-/* Blocks: two an SM where their shared memory allows rings worth having, else one. */
+/* A block an SM, of fewer warps where the partial sums of 16 leave no room. */
 static uint32_t cut_best(const rzc_engine *e, rzc_gemv *a, uint32_t units, uint32_t family, uint32_t nb,
                          uint32_t *grid) {
-    const uint32_t sms = (uint32_t)e->n_sms;
-    *grid = least(2 * sms, units);
-    uint32_t bytes = cut(a, units, *grid, family, nb, SM_SHARED / 2 - 2048);
-    if (bytes <= SM_SHARED / 2 - 1024 && a->slots * a->slot_bytes * (a->k_warps << a->row_warps_log2) >= RING_LEAST)
-        return bytes;
-    if (bytes <= SM_SHARED / 2 - 1024 && units <= 2 * sms) return bytes;
-    *grid = least(sms, units);
-    return cut(a, units, *grid, family, nb, SM_SHARED - 2048);
+    const uint32_t room = SM_SHARED - 1024;
+    uint32_t bytes = 0;
+    *grid = least((uint32_t)e->n_sms, units);
+    for (uint32_t warps = WARPS; warps == WARPS || (bytes > room && warps > 1); warps /= 2) {
+        bytes = cut(a, units, *grid, family, nb, warps);
+    }
+    return bytes;
 }
 
 static uint32_t width_of(uint32_t n_rows) { return n_rows > 4 ? 8 : n_rows > 2 ? 4 : n_rows; }
 
 /* The widest product whose x fits beside a ring; 0 = none. */
 static uint32_t widest(const rzc_engine *e, uint32_t k_tiles, uint32_t family, uint32_t n_rows) {
-    const uint32_t room = (uint32_t)e->shared_max - 1024, per_chunk = family == 3 ? 1028 : family == 1 ? 772 : 516;
+    const uint32_t room = (uint32_t)e->shared_max - 1024;
     for (uint32_t nb = width_of(n_rows); nb > 0; nb /= 2) {
-        if (k_tiles * nb * per_chunk + RING_LEAST + (24u << 10) + 2048 + WARPS * SLOTS_MAX * 8 <= room) return nb;
+        if (x_bytes(k_tiles * nb, family) + RING_LEAST + (28u << 10) <= room) return nb;
     }
     return 0;
+}
+
+uint64_t rzc_staged_bytes(const rzc_program *p) {
+    uint32_t tiles = 0;
+    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
+        const rz_op *op = &p->ir->ops[i];
+        if (op->code != RZ_OP_MATMUL && op->code != RZ_OP_LOGITS) continue;
+        const rz_weight *w = &p->ir->weights[op->w[0] - 1];
+        if (rzc_family_of(rzc_format_of(w)) != 0) tiles = most(tiles, (w->cols + 255) / 256);
+    }
+    const uint32_t chunks = tiles * RZC_FEW_ROWS;
+    return most(x_bytes(chunks, 1), x_bytes(chunks, 3)) + squares_bytes(chunks, RZC_FEW_ROWS);
+}
+
+/* Makes x of several rows. */
+static rz_status stage_x(rzc_program *p, rzc_gemv *a, uint32_t family, uint32_t nb) {
+    rzc_stage stage = {
+        .x = a->x, .norm = a->norm, .out = p->staged, .ldx = a->ldx, .n_cols = a->n_cols, .k_tiles = a->k_tiles,
+        .cols = a->cols};
+    const uint32_t kernel = RZC_K_stage_q4k_2 + (family - 1) * 3 + (nb == 8 ? 2 : nb / 4);
+    const rzc_shape shape = {.x = (a->k_tiles * nb + 3) / 4, .threads = 128, .chained = true};
+    a->x = p->staged;
+    return rzc_launch(p->engine, p->engine->stream, kernel, shape, &stage);
 }
 
 /* Queues the product, in passes over the weights of at most 8 columns. */
@@ -97,12 +125,14 @@ static rz_status launch_gemv(rzc_program *p, rzc_gemv *a, uint32_t units, uint32
         pass.x += (uint64_t)first * a->ldx * 4;
         if (pass.add != 0) pass.add += (uint64_t)first * a->ldo[0] * 4;
         for (uint32_t m = 0; m < 3; m++) pass.out[m] += (uint64_t)first * a->ldo[m] * 4;
+        rz_status status = nb > 1 ? stage_x(p, &pass, family, nb) : RZ_OK;
+        if (status != RZ_OK) return status;
         const uint32_t bytes = cut_best(e, &pass, units, family, nb, &grid);
         const uint32_t log2_nb = nb == 8 ? 3 : nb / 2;
         const uint32_t kernel = RZC_K_gemv_q4k_1 + (family - 1) * 4 + log2_nb;
         const rzc_shape shape = {
             .x = grid, .threads = 32 * (pass.k_warps << pass.row_warps_log2), .shared_bytes = bytes, .chained = true};
-        const rz_status status = rzc_launch(e, e->stream, kernel, shape, &pass);
+        status = rzc_launch(e, e->stream, kernel, shape, &pass);
         if (status != RZ_OK) return status;
     }
     return RZ_OK;
@@ -111,13 +141,14 @@ static rz_status launch_gemv(rzc_program *p, rzc_gemv *a, uint32_t units, uint32
 bool rzc_can_gemv(const rzc_program *p, const rz_tensor *w, uint32_t n_rows) {
     const uint32_t family = rzc_family_of(rzc_format_of(&w->spec));
     return family != 0 && p->engine->cc_major >= 9 && n_rows <= RZC_FEW_ROWS &&
-           widest(p->engine, w->spec.cols / 256, family, n_rows) > 0;
+           widest(p->engine, (w->spec.cols + 255) / 256, family, n_rows) > 0;
 }
 
 /* Matrix m of a product, behind those before it (or, paired, in turn with the other). */
 static void put_matrix(rzc_gemv *a, uint32_t m, const rzc_matrix *w, rz_cu_ptr out, uint32_t ldo, rz_cu_ptr bias) {
     a->w[m] = w->data;
-    a->tile_bytes[m] = record_bytes[w->format];
+    a->tile_bytes[m] = rzc_record_bytes((rzc_format)w->format);
+    a->format[m] = w->format;
     a->slot_bytes = most(a->slot_bytes, a->tile_bytes[m]);
     a->out[m] = out;
     a->ldo[m] = ldo;
@@ -126,7 +157,8 @@ static void put_matrix(rzc_gemv *a, uint32_t m, const rzc_matrix *w, rz_cu_ptr o
 }
 
 rz_status rzc_product_few(rzc_program *p, const rzc_product *product) {
-    rzc_gemv a = {.x = product->x, .ldx = product->ldx, .add = product->add, .k_tiles = product->w.cols / 256,
+    rzc_gemv a = {.x = product->x, .ldx = product->ldx, .add = product->add,
+                  .k_tiles = (product->w.cols + 255) / 256, .cols = product->w.cols,
                   .is_head = product->factor != 1.0f || product->cap != 0, .factor = product->factor,
                   .cap = product->cap};
     put_matrix(&a, 0, &product->w, product->y, product->ldy, product->bias);
@@ -149,12 +181,13 @@ static void put_norm(const rzc_program *p, rzc_gemv *a, uint32_t norm) {
     a->ldx = cols_of(p, op->in[0]);
     a->norm = vector(p, op->w[0]);
     a->eps = op->f[0];
-    a->k_tiles = a->ldx / 256;
+    a->cols = a->ldx;
+    a->k_tiles = (a->cols + 255) / 256;
 }
 
 static rz_status run_heads(rzc_program *p, const rzc_fusion *f, uint32_t n_rows) {
     rzc_gemv a = {0};
-    uint32_t units = 0;
+    uint32_t units = 0, family = 0;
     rz_cu_ptr room = p->heads;
     put_norm(p, &a, f->norm);
     for (uint32_t m = 0; m < 3; m++) {
@@ -162,8 +195,9 @@ static rz_status run_heads(rzc_program *p, const rzc_fusion *f, uint32_t n_rows)
         put_matrix(&a, m, &w, room, w.rows, vector(p, op_at(p, f->mats[m])->w[1]));
         room += (uint64_t)RZC_FEW_ROWS * w.rows * 4;
         units += w.rows / 16;
+        const uint32_t own = rzc_family_of((rzc_format)w.format);
+        family = m == 0 ? own : rzc_family_join(family, own);
     }
-    const uint32_t family = rzc_family_of((rzc_format)matrix(p, f->mats[0]).format);
     const rz_status status = launch_gemv(p, &a, units, family, n_rows);
     if (status != RZ_OK) return status;
     const rz_op *rope = op_at(p, f->rope[0]), *kv = op_at(p, f->kv_write);
@@ -198,7 +232,8 @@ static rz_status run_glu(rzc_program *p, const rzc_fusion *f, uint32_t n_rows) {
         const rzc_matrix w = matrix(p, f->mats[m]);
         put_matrix(&a, m, &w, rzc_value(p, out), cols_of(p, out), vector(p, op_at(p, f->mats[m])->w[1]));
     }
-    const uint32_t family = rzc_family_of((rzc_format)matrix(p, f->mats[0]).format);
+    const uint32_t family = rzc_family_join(rzc_family_of((rzc_format)matrix(p, f->mats[0]).format),
+                                            rzc_family_of((rzc_format)matrix(p, f->mats[1]).format));
     return launch_gemv(p, &a, cols_of(p, out) / 16, family, n_rows);
 }
 
@@ -220,6 +255,15 @@ static rz_status run_residual(rzc_program *p, const rzc_fusion *f, uint32_t n_ro
     return rzc_product_any(p, &p->tensors[matmul->w[0] - 1], &product, matmul->in[0]);
 }
 
+static rz_status run_logits(rzc_program *p, const rzc_fusion *f, uint32_t n_rows) {
+    const rz_op *op = op_at(p, f->mats[0]);
+    const rzc_matrix w = matrix(p, f->mats[0]);
+    rzc_gemv a = {.is_head = op->f[1] != 1.0f || op->f[0] != 0, .factor = op->f[1], .cap = op->f[0]};
+    put_norm(p, &a, f->norm);
+    put_matrix(&a, 0, &w, rzc_value(p, op->out[0]), w.rows, vector(p, op->w[1]));
+    return launch_gemv(p, &a, w.rows / 16, rzc_family_of((rzc_format)w.format), n_rows);
+}
+
 rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch) {
     const rz_lowering *l = &p->lowering[p->row_class];
     rzc_fusion f;
@@ -232,6 +276,7 @@ rz_status rzc_run_fusion(rzc_program *p, const rz_launch *launch) {
     case RZC_HEADS: return run_heads(p, &f, n_rows);
     case RZC_GLU: return run_glu(p, &f, n_rows);
     case RZC_RESIDUAL: return run_residual(p, &f, n_rows);
+    case RZC_LOGITS: return run_logits(p, &f, n_rows);
     default: break; /* many rows: prefill.c */
     }
     return RZ_E_INTERNAL;

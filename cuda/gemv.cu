@@ -4,9 +4,10 @@
 // lane ends with the sums of two rows x one group and decodes each scale once. BF16: bf16 products, x = hi + lo.
 // RMSNorm's weights are in x, its factor is applied to the sums.
 // Layout of the records: dequant.cuh. Shared memory: a ring of records for each warp, filled ahead (before the wait for
-// the predecessor, since weights depend on nobody); x as B fragments, made once by the block; partial sums by (row
-// tile, k warp); one barrier; epilogue.
-#include "gemv.cuh"
+// the predecessor, since weights depend on nobody); x as B fragments; partial sums by (row tile, k warp); one barrier;
+// epilogue. Every block makes the fragments of one row by itself. Those of more rows are made once, by rzc_stage, and
+// copied: their conversion takes longer than the launch.
+#include "gemv_formats.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 struct Smem {
@@ -17,19 +18,20 @@ template <int FAM, int NB> __host__ __device__ inline Smem smem_of(const rzc_gem
     const int W = a.k_warps << a.row_warps_log2, nch = a.k_tiles * NB;
     Smem s;
     s.xs = W * a.slots * a.slot_bytes;
-    s.xm = s.xs + nch * 512 * (FAM == BF ? 2 : 1);
-    s.xinv = s.xm + (FAM == Q4K ? nch * 256 : 0);
-    s.part = s.xinv + nch * 4;
+    s.xm = s.xs + nch * 512 * (is_16bit(FAM) ? 2 : 1);
+    s.xinv = s.xm + (has_sums(FAM) ? nch * 256 : 0);
+    s.part = s.xinv + ((nch * 4 + 15) & ~15);
     s.ssq = s.part + a.n_buffers * a.tiles_at_once * a.k_warps * 64 * NB;
-    s.bars = (s.ssq + W * NB * 4 + 7) & ~7;
-    s.total = s.bars + W * a.slots * 8;
+    s.bars = s.ssq + (((NB > 1 ? nch : W) * NB * 4 + 15) & ~15);
+    s.total = s.bars + W * a.slots * 8 + 8;
     return s;
 }
 
-// FAM: Q4K (Q4_K and Q6_K records), Q80, BF. CPASYNC: records come by cp.async, 16 bytes a lane, or one bulk copy each.
+// CPASYNC: records come by cp.async, 16 bytes a lane, or one bulk copy each.
 template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(const rzc_gemv &a) {
     extern __shared__ __align__(128) u8 sm[];
-    constexpr int GP = NB == 8 ? 1 : 4 / NB, XV = FAM == BF ? 2 : 1;
+    constexpr int XV = is_16bit(FAM) ? 2 : 1;
+    constexpr bool STAGED = NB > 1;
     pdl_trigger();
     int lane;
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
@@ -79,43 +81,71 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
     __syncwarp();
 #pragma unroll 1
     for (int s = 0; s < (int)a.slots && left > 0; s++) issue(s * a.slot_bytes, bar + s * 8);
-    // chunk c of 256 values: this lane stages 2 x 4 of column xcol (NB <= 4: of phase 2 (c % NB) + n % 2)
-    const int xcol = NB == 8 ? n : n / 2 % NB;
-    auto k_of = [&](int c) {
-        return c / NB * 256 + (NB == 8 ? c % NB : (2 * (c % NB) + (n & 1)) * GP + n / (2 * NB)) * 32 + t * 4;
-    };
-    const int nch = S * NB;
+    const u32 xbar = bar + (W - warp) * a.slots * 8; // behind the barriers of all rings
+    if (STAGED) {
+        if (threadIdx.x == 0) mbar_init(xbar, 1);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        __syncthreads();
+    }
+    const int nch = S * NB, cols = a.cols;
     constexpr int U = 2;
-    float4 nw[2 * U];
-    if (a.norm) {
+    float4 nw[2 * U] = {};
+    auto k_of = [&](int c) { return k_of_chunk<NB>(c, n, t); };
+    if (!STAGED && a.norm) {
 #pragma unroll
         for (int u = 0; u < U; u++)
-            if (warp + u * W < nch) {
+            if (warp + u * W < nch && k_of(warp + u * W) < cols) {
                 nw[2 * u] = __ldg((const float4 *)(a.norm + k_of(warp + u * W)));
                 nw[2 * u + 1] = __ldg((const float4 *)(a.norm + k_of(warp + u * W) + 16));
             }
     }
-    // element e of this thread in the first reduction, for the residual
+    // element e0 of this thread in the first reduction: its residual and bias are fetched ahead
     const int e0 = threadIdx.x;
     auto add_of = [&](int e) {
         return a.add + (size_t)min(e % NB, (int)a.n_cols - 1) * a.ldo[0] + row_tile(e / (16 * NB)) * 16 + e / NB % 16;
     };
-    float ss = 0, hres = 0;
-    const float *const xbase = a.x + (size_t)min(xcol, (int)a.n_cols - 1) * a.ldx;
+    float ss = 0, hres = 0, hbias = 0;
+    if (!ush && e0 < nrt * 16 * NB) {
+        const int rt = row_tile(e0 / (16 * NB)), m = matrix_of(rt);
+        const float *bias = m == 0 ? a.bias[0] : m == 1 ? a.bias[1] : a.bias[2];
+        if (bias) hbias = __ldg(bias + tile_in(rt, m) * 16 + e0 / NB % 16);
+    }
+    const float *const xbase = a.x;
     const float *const norm = a.norm, *const add = a.add;
     const float *const hp = add && e0 < nrt * 16 * NB ? add_of(e0) : nullptr;
     asm volatile("" ::"l"(xbase), "l"(norm), "l"(hp), "l"(a.out[0]), "r"(a.ldo[0]), "f"(a.eps), "r"(a.is_head));
     pdl_wait();
     // x to B fragments, once for all warps
     if (hp) hres = __ldcg(hp);
+    if (STAGED && threadIdx.x == 0) {
+        const XBytes<FAM, NB> bytes(nch);
+        const u8 *from = (const u8 *)xbase;
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(xbar),
+                     "r"(bytes.fragments + bytes.sums + bytes.scales + (norm ? bytes.squares : 0))
+                     : "memory");
+        auto copy = [&](const void *to, u32 n_bytes) {
+            asm volatile(
+                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                    smem_addr(to)),
+                "l"(from), "r"(n_bytes), "r"(xbar)
+                : "memory");
+            from += n_bytes;
+        };
+        copy(xs, bytes.fragments);
+        if (has_sums(FAM)) copy(xm, bytes.sums);
+        copy(xinv, bytes.scales);
+        if (norm) copy(ssq, bytes.squares);
+    }
 #pragma unroll 1
-    for (int c0 = warp; c0 < nch; c0 += U * W) {
+    for (int c0 = STAGED ? nch : warp; c0 < nch; c0 += U * W) {
         float f[U][8];
 #pragma unroll
         for (int u = 0; u < U; u++)
             if (c0 + u * W < nch) {
-                const float *p = xbase + k_of(c0 + u * W);
-                *(float4 *)&f[u][0] = __ldcg((const float4 *)p), *(float4 *)&f[u][4] = __ldcg((const float4 *)(p + 16));
+                const int k = k_of(c0 + u * W);
+                const float4 zero = make_float4(0, 0, 0, 0); // the last tile may have fewer columns than 256
+                *(float4 *)&f[u][0] = k < cols ? __ldcg((const float4 *)(xbase + k)) : zero;
+                *(float4 *)&f[u][4] = k < cols ? __ldcg((const float4 *)(xbase + k + 16)) : zero;
             }
 #pragma unroll
         for (int u = 0; u < U; u++)
@@ -123,7 +153,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
                 const int c = c0 + u * W;
                 if (norm) {
                     float4 g0 = nw[2 * u], g1 = nw[2 * u + 1];
-                    if (c0 != warp) {
+                    if (c0 != warp && k_of(c) < cols) {
                         g0 = __ldg((const float4 *)(norm + k_of(c))), g1 = __ldg((const float4 *)(norm + k_of(c) + 16));
                     }
 #pragma unroll
@@ -132,63 +162,11 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
                         f[u][i] *= ((const float *)(i < 4 ? &g0 : &g1))[i & 3];
                     }
                 }
-                constexpr int R = FAM == BF ? 4 : 2;
-                u32 hi[R], lo[R];
-                float xscale = 0;
-                if (FAM == BF) {
-#pragma unroll
-                    for (int i = 0; i < R; i++) {
-                        __nv_bfloat162 v = __floats2bfloat162_rn(f[u][2 * i], f[u][2 * i + 1]);
-                        __nv_bfloat162 r =
-                            __floats2bfloat162_rn(f[u][2 * i] - __low2float(v), f[u][2 * i + 1] - __high2float(v));
-                        hi[i] = *(u32 *)&v, lo[i] = *(u32 *)&r;
-                    }
-                } else { // round(x s) as the low bits of x s + 1.5 * 2^23; hi takes the carry of the signed low byte
-                    float m = 1e-30f;
-#pragma unroll
-                    for (int i = 0; i < 8; i++) m = fmaxf(m, fabsf(f[u][i]));
-                    const float mx = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(m)));
-                    const float sc = __fdividef(32512.f, mx);
-                    xscale = mx * (1.f / 32512.f);
-                    if (leader) xinv[c] = xscale;
-#pragma unroll
-                    for (int i = 0; i < R; i++) {
-                        u32 q[4], r[4];
-#pragma unroll
-                        for (int j = 0; j < 4; j++)
-                            q[j] = __float_as_uint(fmaf(f[u][4 * i + j], sc, 12582912.f)), r[j] = q[j] + 128;
-                        lo[i] = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
-                        hi[i] = __byte_perm(__byte_perm(r[0], r[1], 0x0051), __byte_perm(r[2], r[3], 0x0051), 0x5410);
-                    }
-                }
-                if (NB < 8) { // even n: hi columns, odd n: lo columns; lane n has phase n % 2 of both, its neighbour
-                              // the other
-                    const bool odd = n & 1;
-#pragma unroll
-                    for (int i = 0; i < R; i++) {
-                        const u32 o = __shfl_xor_sync(~0u, odd ? hi[i] : lo[i], 4), h0 = hi[i];
-                        hi[i] = odd ? o : h0, lo[i] = odd ? lo[i] : o;
-                    }
-                }
-                if (FAM == BF) {
-                    xs[(2 * c) * 32 + lane] = make_uint4(hi[0], hi[1], hi[R - 2], hi[R - 1]);
-                    xs[(2 * c + 1) * 32 + lane] = make_uint4(lo[0], lo[1], lo[R - 2], lo[R - 1]);
-                } else {
-                    xs[c * 32 + lane] = make_uint4(hi[0], hi[1], lo[0], lo[1]);
-                }
-                if (FAM == Q4K) {
-                    const u32 one = 0x01010101u;
-                    int s1[4] = {0, 0, 0, 0}, s2[4] = {0, 0, 0, 0};
-                    imma32<true>(s1, one, one, one, one, hi[0], hi[1]);
-                    imma32<true>(s2, one, one, one, one, lo[0], lo[1]);
-                    xm[c * 32 + lane] =
-                        NB == 8
-                            ? make_float2((float)(256 * s1[0] + s2[0]) * xscale, (float)(256 * s1[1] + s2[1]) * xscale)
-                            : make_float2((float)(256 * s1[0] + s1[1]) * xscale, (float)(256 * s2[0] + s2[1]) * xscale);
-                }
+                put_x<FAM, NB>(f[u], c, lane, xs, xm, xinv);
             }
     }
-    __syncthreads();
+    if (STAGED) mbar_wait(xbar, 0);
+    else __syncthreads();
     u32 msk[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) msk[i] = NB < 8 && n / (2 * NB) == i ? ~0u : 0u;
@@ -204,9 +182,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
         for (int i = c0 + wr; i < c1; i += 1 << a.row_warps_log2) {
             float acc[4] = {0, 0, 0, 0};
             const int m = matrix_of(row_tile(i));
-            const bool q6 = FAM == Q4K && (m == 0   ? a.tile_bytes[0]
-                                           : m == 1 ? a.tile_bytes[1]
-                                                    : a.tile_bytes[2]) == record_bytes(Q6K);
+            const u32 format = m == 0 ? a.format[0] : m == 1 ? a.format[1] : a.format[2];
             int c = wk * NB;
 #pragma unroll 1
             for (int s = 0; s < nsb; s++) {
@@ -216,7 +192,11 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
                     __syncwarp();
                     if (left > 0) issue(off, b8);
                 };
-                if (FAM == Q4K && q6)
+                if constexpr (FAM == ANY)
+                    any_mac<NB>(format, tile, xs + c * 32, xm + c * 32, xinv + c, lane, msk, acc, release);
+                else if constexpr (FAM == H16)
+                    f16_mac<NB>(tile, xs + c * 64, xinv + c, lane, msk, acc, release);
+                else if (FAM == Q4K && format == Q6K)
                     tile_mac<FAM == Q4K ? Q6K : FAM, NB>(tile, xs + c * 32, xm + c * 32, xinv + c, lane, msk, acc,
                                                          release);
                 else tile_mac<FAM, NB>(tile, xs + c * 32 * XV, xm + c * 32, xinv + c, lane, msk, acc, release);
@@ -234,18 +214,21 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
                 o[(n + 8) * NB + 2 * t] = acc[2], o[(n + 8) * NB + 2 * t + 1] = acc[3];
             }
         }
-        if (norm && c0 == 0) {
-#pragma unroll
-            for (int o = 1; o < 32; o <<= 1)
-                if (o < 4 || (o == 4 && NB <= 4) || (o == 8 && NB == 1) || (o == 16 && NB <= 2))
-                    ss += __shfl_xor_sync(~0u, ss, o);
-            if (t == 0 && (NB == 8 || ((n & 1) == 0 && n / 2 < NB))) ssq[warp * NB + xcol] = ss;
+        if (!STAGED && norm && c0 == 0) {
+            ss = column_sum<NB>(ss);
+            if (writes_sum<NB>(n, t)) ssq[warp * NB + column_of<NB>(n)] = ss;
         }
         __syncthreads();
         if (norm && c0 == 0) {
             float q = 0;
-            for (int k = 0; k < W; k++) q += ssq[k * NB + threadIdx.x % NB];
-            rs = rsqrtf(q * (1.f / 256.f) / (float)S + a.eps);
+            if (STAGED) {
+                for (int c = lane / NB; c < nch; c += 32 / NB) q += ssq[c * NB + lane % NB];
+#pragma unroll
+                for (int o = NB; o < 32; o <<= 1) q += __shfl_xor_sync(~0u, q, o);
+            } else {
+                for (int k = 0; k < W; k++) q += ssq[k];
+            }
+            rs = rsqrtf(q / (float)cols + a.eps);
         }
         const int ne = (c1 - c0) * 16 * NB >> ush;
 #pragma unroll 1
@@ -273,7 +256,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
             const float *bias = m == 0 ? a.bias[0] : m == 1 ? a.bias[1] : a.bias[2];
             float *out = m == 0 ? a.out[0] : m == 1 ? a.out[1] : a.out[2];
             const u32 ldo = m == 0 ? a.ldo[0] : m == 1 ? a.ldo[1] : a.ldo[2];
-            if (bias) y += bias[row];
+            if (bias) y += c0 == 0 && e == e0 ? hbias : bias[row];
             if (add) y += c0 == 0 && e == e0 ? hres : __ldcg(add + (size_t)col * ldo + row);
             if (a.is_head) {
                 y *= a.factor;
@@ -286,16 +269,55 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
 }
 #endif
 
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+// x of the product behind it, a chunk a warp.
+template <int FAM, int NB> __device__ __forceinline__ void stage(const rzc_stage &p) {
+    pdl_trigger();
+    const int lane = threadIdx.x & 31, n = lane >> 2, t = lane & 3, col = column_of<NB>(n);
+    const int nch = p.k_tiles * NB, c = blockIdx.x * (blockDim.x / 32) + (threadIdx.x >> 5);
+    if (c >= nch) return;
+    const XBytes<FAM, NB> bytes(nch);
+    float2 *const xm = (float2 *)(p.out + bytes.fragments);
+    float *const xinv = (float *)((u8 *)xm + bytes.sums), *const ssq = (float *)((u8 *)xinv + bytes.scales);
+    const int k = k_of_chunk<NB>(c, n, t);
+    float g[8] = {}, f[8] = {};
+    const bool inside = k < (int)p.cols;
+    if (p.norm && inside) {
+        *(float4 *)&g[0] = __ldg((const float4 *)(p.norm + k));
+        *(float4 *)&g[4] = __ldg((const float4 *)(p.norm + k + 16));
+    }
+    const float *const x = p.x + (size_t)min(col, (int)p.n_cols - 1) * p.ldx + k;
+    pdl_wait();
+    if (inside) *(float4 *)&f[0] = __ldcg((const float4 *)x), *(float4 *)&f[4] = __ldcg((const float4 *)(x + 16));
+    if (p.norm) {
+        float ss = 0;
+#pragma unroll
+        for (int i = 0; i < 8; i++) ss += f[i] * f[i], f[i] *= g[i];
+        ss = column_sum<NB>(ss);
+        if (writes_sum<NB>(n, t)) ssq[c * NB + col] = ss;
+    }
+    put_x<FAM, NB>(f, c, lane, (uint4 *)p.out, xm, xinv);
+}
+#endif
+
 // block: 32 * warps; grid: see gemv.c
 #define KERNEL(name, fam, nb, cp)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256, 2) rzc_gemv_##name##_##nb(const __grid_constant__ rzc_gemv a) {  \
+    extern "C" __global__ void __launch_bounds__(512, 1) rzc_gemv_##name##_##nb(const __grid_constant__ rzc_gemv a) {  \
         RUN(fam, nb, cp)                                                                                               \
     }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900 // the host takes other kernels there
 #define RUN(fam, nb, cp)
+#define RUN_STAGE(fam, nb)
 #else
 #define RUN(fam, nb, cp) gemv<fam, nb, cp>(a);
+#define RUN_STAGE(fam, nb) stage<fam, nb>(p);
 #endif
+// block: 128; grid: four chunks each
+#define STAGE(name, fam, nb)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(128) rzc_stage_##name##_##nb(const __grid_constant__ rzc_stage p) {   \
+        RUN_STAGE(fam, nb)                                                                                             \
+    }
 #define FAMILY(name, fam, cp)                                                                                          \
-    KERNEL(name, fam, 1, cp) KERNEL(name, fam, 2, cp) KERNEL(name, fam, 4, cp) KERNEL(name, fam, 8, cp)
-FAMILY(q4k, Q4K, true) FAMILY(q80, Q80, true) FAMILY(bf16, BF, false)
+    KERNEL(name, fam, 1, cp) KERNEL(name, fam, 2, cp) KERNEL(name, fam, 4, cp) KERNEL(name, fam, 8, cp)               \
+    STAGE(name, fam, 2) STAGE(name, fam, 4) STAGE(name, fam, 8)
+FAMILY(q4k, Q4K, true) FAMILY(q80, Q80, true) FAMILY(bf16, BF, false) FAMILY(any, ANY, true) FAMILY(f16, H16, false)

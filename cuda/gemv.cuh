@@ -1,8 +1,11 @@
-// gemv.cuh - the parts of gemv.cu's kernel: PTX, and one record times the x of its 256 columns.
+// gemv.cuh - the parts of gemv.cu's kernels: PTX, one record times the x of its 256 columns, x as B fragments.
 #pragma once
 #include "dequant.cuh"
 
-enum { Q4K = RZC_R_Q4_K, Q6K = RZC_R_Q6_K, Q80 = RZC_R_Q8_0, BF = RZC_R_BF16 };
+// Families of products: Q4K (Q4_K and Q6_K records), Q80, BF, H16 (F16), ANY (a mix of any but those of 16 bits).
+enum { ANY = 0, Q4K = RZC_R_Q4_K, Q6K = RZC_R_Q6_K, Q80 = RZC_R_Q8_0, BF = RZC_R_BF16, H16 = RZC_R_F16 };
+__host__ __device__ constexpr bool is_16bit(int family) { return family == BF || family == H16; }
+__host__ __device__ constexpr bool has_sums(int family) { return family == Q4K || family == ANY; }
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 __device__ __forceinline__ u32 smem_addr(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ void pdl_trigger() { asm volatile("griddepcontrol.launch_dependents;"); }
@@ -210,6 +213,107 @@ __device__ __forceinline__ void tile_mac(const u8 *tile, const uint4 *xs, const 
 #pragma unroll
             for (int i = 0; i < 4; i += st) acc[i] += (i < 2 ? d.x : d.y) * iv * tot[i];
         }
+    }
+}
+
+// ---- x of a product: chunks of 256 values, 8 a lane, as B fragments
+// The first of the 2 x 4 values (the other four are 16 behind) that lane 4n + t has of chunk c.
+template <int NB> __device__ __forceinline__ int k_of_chunk(int c, int n, int t) {
+    constexpr int GP = NB == 8 ? 1 : 4 / NB; // NB <= 4: of phase 2 (c % NB) + n % 2
+    return c / NB * 256 + (NB == 8 ? c % NB : (2 * (c % NB) + (n & 1)) * GP + n / (2 * NB)) * 32 + t * 4;
+}
+// The column of x that these values are of.
+template <int NB> __device__ __forceinline__ int column_of(int n) { return NB == 8 ? n : n / 2 % NB; }
+// Sum over the lanes with the same column.
+template <int NB> __device__ __forceinline__ float column_sum(float x) {
+#pragma unroll
+    for (int o = 1; o < 32; o <<= 1)
+        if (o < 4 || (o == 4 && NB <= 4) || (o == 8 && NB == 1) || (o == 16 && NB <= 2))
+            x += __shfl_xor_sync(~0u, x, o);
+    return x;
+}
+// Whether lane 4n + t writes the sum of its column.
+template <int NB> __device__ __forceinline__ bool writes_sum(int n, int t) {
+    return t == 0 && (NB == 8 || ((n & 1) == 0 && n / 2 < NB));
+}
+// Bytes of n chunks: fragments, sums by column (of formats with minimums), scales, sums of squares; each a multiple of
+// 16. As in gemv.c.
+template <int FAM, int NB> struct XBytes {
+    u32 fragments, sums, scales, squares;
+    __host__ __device__ explicit XBytes(u32 n)
+        : fragments(n * 512 * (is_16bit(FAM) ? 2 : 1)), sums(has_sums(FAM) ? n * 256 : 0), scales((n * 4 + 15) & ~15u),
+          squares((n * NB * 4 + 15) & ~15u) {}
+};
+template <int FAM, int NB>
+__device__ __forceinline__ void put_x(const float (&f)[8], int c, int lane, uint4 *xs, float2 *xm, float *xinv) {
+    const int n = lane >> 2;
+    constexpr int R = is_16bit(FAM) ? 4 : 2;
+    u32 hi[R], lo[R];
+    float xscale = 0;
+    if (FAM == BF) {
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            __nv_bfloat162 v = __floats2bfloat162_rn(f[2 * i], f[2 * i + 1]);
+            __nv_bfloat162 r =
+                __floats2bfloat162_rn(f[2 * i] - __low2float(v), f[2 * i + 1] - __high2float(v));
+            hi[i] = *(u32 *)&v, lo[i] = *(u32 *)&r;
+        }
+    } else if (FAM == H16) { // scaled by a power of two: the largest is in [2^14, 2^15)
+        float m = 1e-30f;
+#pragma unroll
+        for (int i = 0; i < 8; i++) m = fmaxf(m, fabsf(f[i]));
+        const u32 e = min(__reduce_max_sync(~0u, __float_as_uint(m)) >> 23, 254u);
+        const float sc = __uint_as_float((268 - e) << 23);
+        if (lane == 0) xinv[c] = __uint_as_float((e - 14) << 23);
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            const float x0 = f[2 * i] * sc, x1 = f[2 * i + 1] * sc;
+            const __half2 v = __floats2half2_rn(x0, x1);
+            const __half2 r = __floats2half2_rn(x0 - __low2float(v), x1 - __high2float(v));
+            hi[i] = *(const u32 *)&v, lo[i] = *(const u32 *)&r;
+        }
+    } else { // round(x s) as the low bits of x s + 1.5 * 2^23; hi takes the carry of the signed low byte
+        float m = 1e-30f;
+#pragma unroll
+        for (int i = 0; i < 8; i++) m = fmaxf(m, fabsf(f[i]));
+        const float mx = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(m)));
+        const float sc = __fdividef(32512.f, mx);
+        xscale = mx * (1.f / 32512.f);
+        if (lane == 0) xinv[c] = xscale;
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            u32 q[4], r[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                q[j] = __float_as_uint(fmaf(f[4 * i + j], sc, 12582912.f)), r[j] = q[j] + 128;
+            lo[i] = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
+            hi[i] = __byte_perm(__byte_perm(r[0], r[1], 0x0051), __byte_perm(r[2], r[3], 0x0051), 0x5410);
+        }
+    }
+    if (NB < 8) { // even n: hi columns, odd n: lo columns; lane n has phase n % 2 of both, its neighbour
+                  // the other
+        const bool odd = n & 1;
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            const u32 o = __shfl_xor_sync(~0u, odd ? hi[i] : lo[i], 4), h0 = hi[i];
+            hi[i] = odd ? o : h0, lo[i] = odd ? lo[i] : o;
+        }
+    }
+    if (is_16bit(FAM)) {
+        xs[(2 * c) * 32 + lane] = make_uint4(hi[0], hi[1], hi[R - 2], hi[R - 1]);
+        xs[(2 * c + 1) * 32 + lane] = make_uint4(lo[0], lo[1], lo[R - 2], lo[R - 1]);
+    } else {
+        xs[c * 32 + lane] = make_uint4(hi[0], hi[1], lo[0], lo[1]);
+    }
+    if (has_sums(FAM)) {
+        const u32 one = 0x01010101u;
+        int s1[4] = {0, 0, 0, 0}, s2[4] = {0, 0, 0, 0};
+        imma32<true>(s1, one, one, one, one, hi[0], hi[1]);
+        imma32<true>(s2, one, one, one, one, lo[0], lo[1]);
+        xm[c * 32 + lane] =
+            NB == 8
+                ? make_float2((float)(256 * s1[0] + s2[0]) * xscale, (float)(256 * s1[1] + s2[1]) * xscale)
+                : make_float2((float)(256 * s1[0] + s1[1]) * xscale, (float)(256 * s2[0] + s2[1]) * xscale);
     }
 }
 #endif

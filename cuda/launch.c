@@ -1,5 +1,6 @@
 /* launch.c - one launcher an op: operands become the parameters of a kernel. */
 #include "attention.h"
+#include "moe.h"
 #include "prefill.h"
 
 /* An op about to be queued. */
@@ -127,6 +128,8 @@ static_assert(sizeof launchers / sizeof launchers[0] == 1 RZ_OPS(COUNT), "an op 
 
 rz_status rzc_run(rzc_program *p, const rz_launch *l) {
     if (l->pattern == RZC_PLACE + 1) return rzc_run_place(p, l);
+    if (l->pattern == RZC_LOGITS + 1) return rzc_run_fusion(p, l);
+    if (l->pattern > RZC_EXPERTS) return rzc_run_experts(p, l);
     if (l->pattern > RZC_RESIDUAL + 1) return rzc_prefill_fusion(p, l);
     if (l->pattern != 0) return rzc_run_fusion(p, l);
     const rz_op *op = &p->ir->ops[l->ops[0]];

@@ -1,6 +1,8 @@
 /* modules.c - the compiled kernels: machine code for the GPUs this build is for, and PTX, which the driver compiles for
  * any. Either may be missing. */
 #include "cuda.h"
+#include <stdlib.h>
+#include <string.h>
 
 alignas(64) static const unsigned char weights_native[] = {
 #embed "weights.native.fatbin" if_empty(0)
@@ -80,6 +82,18 @@ alignas(64) static const unsigned char best_native[] = {
 alignas(64) static const unsigned char best_ptx[] = {
 #embed "best.ptx.fatbin" if_empty(0)
 };
+alignas(64) static const unsigned char moe_native[] = {
+#embed "moe.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char moe_ptx[] = {
+#embed "moe.ptx.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char moe_many_native[] = {
+#embed "moe_many.native.fatbin" if_empty(0)
+};
+alignas(64) static const unsigned char moe_many_ptx[] = {
+#embed "moe_many.ptx.fatbin" if_empty(0)
+};
 
 const void *rzc_fatbin(rzc_module module, bool portable) {
     static const struct {
@@ -92,4 +106,17 @@ const void *rzc_fatbin(rzc_module module, bool portable) {
 #undef CODE
     };
     return code[module][portable].n_bytes > 1 ? code[module][portable].code : NULL;
+}
+
+/* Machine code runs on GPUs of the same major number and of no smaller minor one; that of sm_90a on 9.0 alone. */
+bool rzc_has_code(const char *list, int major, int minor) {
+    if (strcmp(list, "stub") == 0) return true; /* unit tests */
+    for (const char *at = list; at != NULL && *at != 0; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        if (strncmp(at, "ptx", 3) == 0) return true;
+        char *end = NULL;
+        const long number = strncmp(at, "sm_", 3) == 0 ? strtol(at + 3, &end, 10) : 0;
+        const bool exact = end != NULL && *end == 'a';
+        if (number / 10 == major && (exact ? number % 10 == minor : number % 10 <= minor)) return true;
+    }
+    return false;
 }

@@ -21,6 +21,47 @@ extern "C" __global__ void rzc_embed_k(const rzc_embed p) {
     }
 }
 
+// Blocks 0 and 1 copy the batch; then one block a row for its embedding, then one a row for its angles. Whoever comes
+// behind waits for all of it: attention reads the batch before it waits. grid: 2 + 2 n_rows; block: 256
+extern "C" __global__ void rzc_begin_k(const __grid_constant__ rzc_begin p) {
+    __shared__ int word;
+    if (blockIdx.x < 2) {
+#pragma unroll 1
+        for (u32 r = 0, at = 0; r < RZC_BEGIN_RUNS; r++) {
+            const u32 first = p.runs[r][0], n = p.runs[r][1];
+            for (u32 i = (blockIdx.x * 256 + threadIdx.x - at) & 511; i < n; i += 512) {
+                ((uint4 *)p.device)[first + i] = __ldcv((const uint4 *)p.host + first + i);
+            }
+            at += n;
+        }
+        return;
+    }
+    const u32 i = blockIdx.x - 2, t = i < p.n_rows ? i : i - p.n_rows;
+    if (threadIdx.x == 0) word = __ldcv((const int *)(p.host + (i < p.n_rows ? p.tokens_at : p.positions_at)) + t);
+    __syncthreads();
+    if (i < p.n_rows) {
+        const u32 cols = p.w.cols;
+        for (u32 k = threadIdx.x * 8; k < cols; k += blockDim.x * 8) {
+            const int n = cols - k < 8 ? (int)(cols - k) : 8;
+            float v[8];
+            any_weights(p.w, (u64)word, k, n, v);
+            for (int j = 0; j < n; j++) p.out[(u64)t * cols + k + j] = v[j] * p.factor;
+        }
+        return;
+    }
+    const double position = (u32)word;
+    for (u32 k = 0; k < p.n_angles; k++) {
+        const u32 n_pairs = (u32)p.angles[k].n_pairs;
+        const double magnitude = p.angles[k].frequency[n_pairs];
+        for (u32 j = threadIdx.x; j < n_pairs; j += blockDim.x) {
+            double s, c;
+            sincos(position * p.angles[k].frequency[j], &s, &c);
+            float2 *out = (float2 *)p.angles[k].out + (u64)t * n_pairs + j;
+            *out = make_float2((float)(c * magnitude), (float)(s * magnitude));
+        }
+    }
+}
+
 // Sum over a block of up to 1024 threads, for all of them.
 __device__ __forceinline__ float block_sum(float x, float *room) {
     for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(~0u, x, o);
@@ -277,11 +318,25 @@ extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
               end = min(begin + chunk, p.vocab);
     float best = -INFINITY, sum = 0;
     u32 at = ~0u, odd = 0;
-    for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) {
-        const float v = __ldcg(x + i);
-        odd |= !isfinite(v);
-        if (v > best) sum = sum * expf(best - v) + 1.f, best = v, at = i;
-        else sum += expf(v - best);
+    constexpr int N = 8; // logits in flight
+    for (u32 first = begin + threadIdx.x; first < end; first += blockDim.x * N) {
+        float v[N];
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            const u32 i = first + k * blockDim.x;
+            v[k] = i < end ? __ldcg(x + i) : -INFINITY;
+        }
+        float top = best;
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            odd |= !isfinite(v[k]) && first + k * blockDim.x < end;
+            if (v[k] > top) top = v[k], at = first + k * blockDim.x;
+        }
+        if (top == -INFINITY) continue;
+        sum *= best == -INFINITY ? 0.f : expf(best - top);
+        best = top;
+#pragma unroll
+        for (int k = 0; k < N; k++) sum += expf(v[k] - top);
     }
     auto join = [&](float v, u32 i, float s, u32 b) {
         odd |= b;

@@ -10,11 +10,12 @@
 #define RZC_PTR(type) uint64_t
 #endif
 
-/* Weight formats on the device: 0-13 are GGUF rows as they lie in the file (the order of RZC_FORMATS in backend.c); the
- * last four are records of 16 rows x 256 columns, [row tile][column tile] (dequant.cuh). */
+/* Weight formats on the device: 0-14 are GGUF rows as they lie in the file; from R_Q4_K on they are records of
+ * 16 rows x 256 columns, [row tile][column tile] (records.cuh). */
 #define RZC_FORMATS(X)                                                                                                \
     X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)   \
-    X(IQ4_XS) X(R_Q4_K) X(R_Q6_K) X(R_Q8_0) X(R_BF16)
+    X(IQ4_XS) X(R_Q4_K) X(R_Q6_K) X(R_Q8_0) X(R_BF16) X(R_F16) X(R_Q4_0) X(R_Q4_1) X(R_Q5_0) X(R_Q5_1) X(R_Q5_K)      \
+    X(R_Q3_K) X(R_Q2_K) X(R_IQ4_NL) X(R_IQ4_XS)
 typedef enum rzc_format {
 #define RZC_FORMAT_ENUM(name) RZC_##name,
     RZC_FORMATS(RZC_FORMAT_ENUM)
@@ -61,6 +62,26 @@ typedef struct rzc_step {
     RZC_PTR(const uint32_t) rows;          /* [R] */
 } rzc_step;
 
+/* The start of a captured step: the batch comes from pinned host memory, ids become rows, positions become angles. */
+#define RZC_BEGIN_RUNS 9u
+#define RZC_ANGLES 8u
+typedef struct rzc_begin {
+    RZC_PTR(const uint8_t) host;
+    RZC_PTR(uint8_t) device;
+    rzc_matrix w; /* the embedding */
+    RZC_PTR(float) out;
+    uint32_t runs[RZC_BEGIN_RUNS][2]; /* what is copied, in 16 bytes: first, number */
+    uint32_t tokens_at, positions_at; /* bytes in the batch */
+    uint32_t n_rows, n_angles;
+    float factor;
+    uint32_t reserved;
+    struct {
+        RZC_PTR(const double) frequency; /* [n_pairs] and the magnitude */
+        RZC_PTR(float) out;              /* [row][n_pairs][cos, sin] */
+        uint64_t n_pairs;
+    } angles[RZC_ANGLES];
+} rzc_begin;
+
 typedef struct rzc_embed {
     rzc_step step;
     rzc_matrix w;
@@ -69,19 +90,28 @@ typedef struct rzc_embed {
     float factor;
 } rzc_embed;
 
+/* x of a product of few rows as rzc_gemv needs it: B fragments, sums, scales, sums of squares (XBytes in gemv.cuh). */
+typedef struct rzc_stage {
+    RZC_PTR(const float) x;
+    RZC_PTR(const float) norm; /* NULL = none */
+    RZC_PTR(uint8_t) out;
+    uint32_t ldx, n_cols, k_tiles, cols;
+} rzc_stage;
+
 /* Products of records with up to NB rows of x, in one pass over the weights (gemv.cu). Three matrices at most: one
  * after another (queries, keys, values), or row tiles of two in turn (gate, up: `paired`). */
 typedef struct rzc_gemv {
     RZC_PTR(const uint8_t) w[3];
     RZC_PTR(float) out[3];
     RZC_PTR(const float) bias[3]; /* NULL = none */
-    RZC_PTR(const float) x;
+    RZC_PTR(const float) x;       /* of one row; of more, what rzc_stage wrote */
     RZC_PTR(const float) norm;    /* RMSNorm's weights, NULL = x as it is */
     RZC_PTR(const float) add;     /* [n_cols][ldo[0]], NULL = none */
     uint32_t first_tile[3];       /* row tile at which each matrix begins */
     uint32_t tile_bytes[3];
+    uint32_t format[3];
     uint32_t ldo[3];
-    uint32_t ldx, n_cols;
+    uint32_t ldx, n_cols, cols;   /* cols: of x, at most k_tiles * 256 */
     uint32_t is_head; /* factor and cap are applied */
     float eps, factor, cap;
     /* How the work is cut: launch_gemv in gemv.c. */
@@ -152,7 +182,7 @@ typedef struct rzc_product {
  * three matrices of one format with the same columns in one launch, or gate and up of a GLU. */
 typedef struct rzc_prefill_x {
     RZC_PTR(const float) x;    /* [n_rows][ldx] */
-    RZC_PTR(uint8_t) tiles;    /* [(cols + 63) / 64][rows_pad] x 128 bytes */
+    RZC_PTR(uint8_t) tiles;    /* [(cols + 255) / 256 * 4][rows_pad] x 128 bytes */
     RZC_PTR(float) row_scale;  /* [rows_pad]: what a sum is multiplied by */
     uint32_t n_rows, rows_pad, ldx, cols;
 } rzc_prefill_x;
@@ -226,7 +256,7 @@ typedef struct rzc_attention {
 #define RZC_DECODE_HEADS 8u   /* query heads that share a read of a key head */
 #define RZC_DECODE_WARPS 8u
 /* Shared memory beside the ring and the sums: Room in decode_attention.cu. */
-#define RZC_DECODE_ROOM(cols) (7168u + 56u * (cols))
+#define RZC_DECODE_ROOM(cols) (8192u + 56u * (cols))
 
 typedef struct rzc_elementwise {
     RZC_PTR(const float) a;
@@ -255,6 +285,106 @@ typedef struct rzc_moe_combine {
     uint32_t n_rows, cols, k, reserved;
 } rzc_moe_combine;
 
+/* What a token's experts are and how much they weigh, from its logits. */
+typedef struct rzc_moe_choice {
+    RZC_PTR(float) weights; /* [n_rows][k] */
+    RZC_PTR(int32_t) ids;
+    uint32_t n_experts, k, gating, normalize; /* gating: 0 softmax over all, 1 over the chosen */
+    float factor;
+    uint32_t reserved;
+} rzc_moe_choice;
+
+/* Norm, router product and choice of experts of few rows (moe.cu). */
+typedef struct rzc_moe_router {
+    rzc_moe_choice choice;
+    RZC_PTR(const float) x;      /* [n_rows][cols] */
+    RZC_PTR(const float) norm;   /* RMSNorm's weights */
+    RZC_PTR(const float) w;      /* [n_experts][cols] */
+    RZC_PTR(const float) bias;   /* [n_experts], NULL = none */
+    RZC_PTR(float) logits;       /* [n_rows][n_experts] scratch */
+    RZC_PTR(uint32_t) arrivals;  /* [n_rows], 0 between launches */
+    uint32_t cols;
+    float eps;
+} rzc_moe_router;
+
+/* Products of few rows with the records of the experts that their ids name (moe.cu). */
+typedef struct rzc_moe_few {
+    RZC_PTR(const uint8_t) w[2];  /* gate and up, or one */
+    RZC_PTR(const float) x;       /* up: [n_rows][cols]; down: [n_rows][k][cols] */
+    RZC_PTR(const float) norm;    /* RMSNorm's weights, NULL = none */
+    RZC_PTR(const int32_t) ids;   /* [n_rows][k] */
+    RZC_PTR(const float) weights; /* down: [n_rows][k] */
+    RZC_PTR(const float) add;     /* down: [n_rows][n_out], NULL = none */
+    RZC_PTR(float) out;           /* up: [n_rows][k][n_out]; down: [n_rows][n_out] */
+    uint64_t expert_bytes[2];
+    uint32_t format[2], tile_bytes[2];
+    uint32_t k, cols, k_tiles, n_out;
+    uint32_t is_down, slots, slot_bytes; /* slots: records in flight of a warp */
+    float eps;
+} rzc_moe_few;
+
+/* Many rows with experts (moe_many.cu). A pair is a (token, expert of it); pairs of one expert lie one after another,
+ * at positions that begin at multiples of 8. */
+#define RZC_MOE_ROWS 64u /* positions of a tile */
+typedef struct rzc_moe_tile {
+    uint32_t expert, first, n, reserved; /* n <= RZC_MOE_ROWS positions from `first` on */
+} rzc_moe_tile;
+
+/* Router logits of many rows, as sums of n_splits parts of the columns; and the choice by them. */
+#define RZC_MOE_SPLITS 8u /* at most */
+typedef struct rzc_moe_scores {
+    RZC_PTR(const float) x; /* [n_rows][cols] */
+    RZC_PTR(const float) w; /* [n_experts][cols] */
+    RZC_PTR(float) y;       /* [n_splits][n_rows][n_experts] */
+    uint32_t n_rows, cols, n_experts, split_cols; /* split_cols: a multiple of 16 */
+} rzc_moe_scores;
+typedef struct rzc_moe_choose {
+    rzc_moe_choice choice;
+    RZC_PTR(const float) logits; /* as rzc_moe_scores wrote them */
+    RZC_PTR(const float) bias;   /* NULL = none */
+    uint32_t n_rows, n_splits;
+} rzc_moe_choose;
+
+/* From the experts of each token to positions and tiles. */
+typedef struct rzc_moe_order {
+    RZC_PTR(const int32_t) ids;    /* [n_pairs] */
+    RZC_PTR(uint32_t) position;    /* [n_pairs] */
+    RZC_PTR(uint32_t) pair;        /* [positions]; ~0 = none */
+    RZC_PTR(rzc_moe_tile) tiles;
+    RZC_PTR(uint32_t) n_tiles;     /* [1] */
+    uint32_t n_pairs, n_experts;
+} rzc_moe_order;
+
+/* Rows of F32 to the 16-bit tiles of prefill.cuh, each at the positions of its k pairs. */
+typedef struct rzc_moe_x {
+    RZC_PTR(const float) x;           /* [n_rows][cols] */
+    RZC_PTR(const uint32_t) position; /* [n_rows * k] */
+    RZC_PTR(uint8_t) tiles;           /* [(cols + 255) / 256 * 4][positions] x 128 bytes */
+    RZC_PTR(float) row_scale;         /* [positions] */
+    uint32_t k, cols, positions, reserved;
+} rzc_moe_x;
+
+typedef struct rzc_moe_many {
+    RZC_PTR(const uint8_t) w[2];      /* gate and up: silu(first) * second; or one */
+    uint64_t expert_bytes[2];
+    RZC_PTR(const uint8_t) x;         /* tiles */
+    RZC_PTR(const float) row_scale;
+    RZC_PTR(const rzc_moe_tile) tiles;
+    RZC_PTR(const uint32_t) n_tiles;
+    RZC_PTR(const uint32_t) pair;
+    RZC_PTR(float) y;                 /* [pair][n_out] */
+    uint32_t cols, n_out, positions, reserved;
+} rzc_moe_many;
+
+/* The weighted sum of a token's pairs. */
+typedef struct rzc_moe_sum {
+    RZC_PTR(const float) x;       /* [n_rows][k][cols] */
+    RZC_PTR(const float) weights; /* [n_rows][k] */
+    RZC_PTR(const float) add;     /* [n_rows][cols], NULL = none */
+    RZC_PTR(float) y;
+    uint32_t n_rows, cols, k, reserved;
+} rzc_moe_sum;
+
 typedef struct rzc_rows_op {
     rzc_step step;
     RZC_PTR(const float) x;
@@ -269,6 +399,7 @@ typedef struct rzc_repack {
     RZC_PTR(uint8_t) to;         /* the record of the first of them */
     uint64_t row_bytes;
     uint32_t n_tiles_k, n_row_tiles;
+    uint32_t cols, reserved;
 } rzc_repack;
 
 typedef struct rzc_read {
@@ -280,7 +411,8 @@ typedef struct rzc_read {
 
 typedef struct rzc_argmax {
     RZC_PTR(const float) logits;
-    RZC_PTR(float) out; /* [n_rows][4]: id (bits), largest, log of the sum of exponents relative to it, not finite */
+    /* Host memory [n_rows][4]: id (bits), largest, log of the sum of exponents relative to it, not finite. */
+    RZC_PTR(float) out;
     RZC_PTR(float) parts;       /* [n_rows][n_parts][4] */
     RZC_PTR(uint32_t) arrivals; /* [n_rows], 0 between launches */
     uint32_t n_rows, vocab, n_parts, reserved;
@@ -292,8 +424,12 @@ typedef struct rzc_argmax {
 
 typedef struct rzc_best {
     RZC_PTR(const float) logits;
-    RZC_PTR(uint64_t) parts; /* [n_rows][n_parts][RZC_BEST] */
-    RZC_PTR(uint64_t) out;   /* [n_rows][RZC_BEST]: order of the logit << 32 | ~id, largest first; 0 = none */
+    RZC_PTR(uint64_t) parts;    /* [n_rows][n_parts][RZC_BEST] */
+    RZC_PTR(float) figure_parts; /* [n_rows][n_parts][4] */
+    RZC_PTR(uint32_t) arrivals; /* [n_rows], 0 between launches */
+    /* Host memory [n_rows][RZC_BEST]: order of the logit << 32 | ~id, largest first; 0 = none. */
+    RZC_PTR(uint64_t) out;
+    RZC_PTR(float) figures; /* as out of rzc_argmax */
     uint32_t vocab, n_parts;
 } rzc_best;
 

@@ -1,6 +1,6 @@
 /* patterns.c - what the CUDA executor fuses, for few rows. A matcher looks at meaning, and at whether the kernels know
  * the shapes; whether a fusion is legal where it stands is the lowering's business (lower.h). */
-#include "fusion.h"
+#include "moe.h"
 #include <string.h>
 
 static const rz_op *op_at(const rz_lowering *l, uint32_t i) { return &l->ir->ops[i]; }
@@ -12,8 +12,15 @@ uint32_t rzc_family_of(rzc_format format) {
     case RZC_R_Q6_K: return 1;
     case RZC_R_Q8_0: return 2;
     case RZC_R_BF16: return 3;
-    default: return 0;
+    case RZC_R_F16: return 5;
+    default: return format > RZC_R_BF16 ? 4 : 0;
     }
+}
+
+uint32_t rzc_family_join(uint32_t a, uint32_t b) {
+    if (a == b) return a;
+    const bool integers = a != 0 && b != 0 && a != 3 && b != 3 && a != 5 && b != 5;
+    return integers ? 4 : 0;
 }
 
 static uint32_t family(const rz_lowering *l, uint32_t matmul) {
@@ -30,7 +37,7 @@ static uint32_t only_user(const rz_lowering *l, uint32_t value) {
     return rz_value_private(l, value) ? l->value_user[value - 1] : RZ_NO_OP;
 }
 
-/* The matmuls that alone use a norm's value: n of them, of one family. */
+/* The matmuls that alone use a norm's value: n of them, of families that join. */
 static bool norm_and_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t n, rzc_fusion *f) {
     memset(f, 0xff, sizeof *f);
     if (!is_row_norm(l, anchor)) return false;
@@ -38,13 +45,15 @@ static bool norm_and_matmuls(const rz_lowering *l, uint32_t anchor, uint32_t n, 
     if (l->value_uses[value - 1] != n || l->value_pinned[value - 1]) return false;
     f->norm = anchor;
     f->n_mats = 0;
+    uint32_t joined = 0;
     const uint32_t end =
         anchor + RZ_LAUNCH_SPAN < l->ir->header->n_ops ? anchor + RZ_LAUNCH_SPAN : l->ir->header->n_ops;
     for (uint32_t i = anchor + 1; i < end && f->n_mats < n; i++) {
         const rz_op *op = op_at(l, i);
         if (op->in[0] != value) continue;
-        if (op->code != RZ_OP_MATMUL || family(l, i) == 0) return false;
-        if (f->n_mats > 0 && family(l, i) != family(l, f->mats[0])) return false;
+        if (op->code != RZ_OP_MATMUL) return false;
+        joined = f->n_mats == 0 ? family(l, i) : rzc_family_join(joined, family(l, i));
+        if (joined == 0) return false;
         f->mats[f->n_mats++] = i;
     }
     return f->n_mats == n;
@@ -112,6 +121,13 @@ static bool match_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
         f->mats[0] = f->mats[1], f->mats[1] = first;
     }
     return true;
+}
+
+static bool match_logits(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
+    memset(f, 0xff, sizeof *f);
+    if (!is_row_norm(l, anchor)) return false;
+    f->norm = anchor, f->n_mats = 1, f->mats[0] = only_user(l, op_at(l, anchor)->out[0]);
+    return f->mats[0] != RZ_NO_OP && op_at(l, f->mats[0])->code == RZ_OP_LOGITS && family(l, f->mats[0]) != 0;
 }
 
 static bool match_residual(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
@@ -194,6 +210,9 @@ bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_f
     case RZC_MANY_GLU: return match_many_glu(l, anchor, f);
     case RZC_MANY_MATMULS: return match_matmuls(l, anchor, f);
     case RZC_PLACE: return match_place(l, anchor, f);
+    case RZC_LOGITS: return match_logits(l, anchor, f);
+    case RZC_EXPERTS:
+    case RZC_MANY_EXPERTS: return false; /* rzc_match_experts */
     }
     return false;
 }
@@ -234,6 +253,10 @@ static uint32_t show_place(const rz_lowering *l, uint32_t anchor, uint32_t ops[R
     return show(l, RZC_PLACE, anchor, ops);
 }
 
+static uint32_t show_logits(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    return show(l, RZC_LOGITS, anchor, ops);
+}
+
 /* Class 0 is that of few rows, class 1 of more. */
 const rz_pattern rzc_patterns[] = {
     {.name = "heads", .class_mask = 1, .match = show_heads},
@@ -242,5 +265,8 @@ const rz_pattern rzc_patterns[] = {
     {.name = "glu, many", .class_mask = 2, .match = show_many_glu},
     {.name = "matmuls, many", .class_mask = 2, .match = show_matmuls},
     {.name = "place and attend", .class_mask = 2, .match = show_place},
+    {.name = "norm and logits", .class_mask = 1, .match = show_logits},
+    {.name = "experts", .class_mask = 1, .match = rzc_show_experts},
+    {.name = "experts, many", .class_mask = 2, .match = rzc_show_experts},
 };
 const uint32_t rzc_n_patterns = sizeof rzc_patterns / sizeof rzc_patterns[0];

@@ -19,7 +19,7 @@ uint64_t rzc_prefill_bytes(const rzc_program *p) {
         if (cols > most) most = cols;
     }
     const uint64_t rows = padded((uint32_t)rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_T));
-    return rows * 4 + (most + 63) / 64 * 128 * rows;
+    return rows * 4 + (most + 255) / 256 * 512 * rows;
 }
 
 /* ---- products -------------------------------------------------------------------------------------------------- */
@@ -31,7 +31,8 @@ static bool has_wgmma(const rzc_program *p, uint32_t format) {
 bool rzc_can_prefill(const rzc_program *p, const rzc_product *q) {
     if (rzc_is_fixed(p) || q->ids != 0 || q->head_rows > 0 || q->w.format == RZC_F32) return false;
     if (q->n_rows > p->options.max_tokens || p->engine->cc_major < 8) return false;
-    return q->n_rows > FEW_ROWS;
+    const bool has_other = rzc_can_gemm(p, q) || !has_wgmma(p, q->w.format);
+    return q->n_rows > (has_other ? FEW_ROWS : RZC_FEW_ROWS);
 }
 
 /* Activations as tiles, unless the last product read the same. id: of the value, 0 = unknown. */
@@ -68,9 +69,9 @@ static uint32_t tile_of(const rzc_program *p, uint32_t n_rows, uint32_t n_tiles)
 }
 /* Shared memory of a block: Layout in prefill_wgmma.cu. */
 static uint32_t wgmma_bytes(uint32_t format, uint32_t rows) {
-    static const uint32_t records[] = {2304, 3360, 4352, 4096};
-    const uint32_t x = rows * 128, slot = 8 * records[format - RZC_R_Q4_K];
-    const uint32_t slots = rows < 256 ? 4 : format == RZC_R_Q6_K || format == RZC_R_Q8_0 ? 2 : 3;
+    const bool is_16bit = format == RZC_R_BF16 || format == RZC_R_F16;
+    const uint32_t record = is_16bit ? 4096 : rzc_record_bytes((rzc_format)format), x = rows * 128, slot = 8 * record;
+    const uint32_t slots = rows < 256 ? 4 : record > 3072 && !is_16bit ? 2 : 3;
     return 1536 + slots * slot + least((231424 - 1536 - slots * slot) / x, 12) * x;
 }
 

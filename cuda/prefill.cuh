@@ -1,7 +1,8 @@
 // prefill.cuh - what the kernels for many token rows share: where an activation lies, tensor core and copy
 // instructions, and what is done with a sum.
 //
-// Activations are 16-bit tiles: [k chunk of 64][8 rows][1024 bytes], written by rzc_prefill_x. In 1024 bytes: 8 rows of
+// Activations are 16-bit tiles: [k chunk of 64][8 rows][1024 bytes], written by rzc_prefill_x, zeros up to a multiple
+// of 256 columns. In 1024 bytes: 8 rows of
 // 128 bytes, whose 16-byte units lie at unit ^ row (the 128-byte swizzle of wgmma, free of conflicts for ldmatrix). The
 // k of every 16 are permuted, 4t + 2u + i at 8u + 2t + i: so a lane's four bytes of a weight record (4t ... 4t + 3) are
 // what it holds of an A fragment. Rows up to rows_pad exist, those from n_rows on with any content: a row of the

@@ -40,7 +40,7 @@ template <bool BF> __device__ __forceinline__ void to_tiles(const rzc_prefill_x 
     __shared__ float largest[16];
     dependents();
     predecessors();
-    const u32 t = blockIdx.x, tid = threadIdx.x, n = blockDim.x, groups = (p.cols + 63) / 64 * 4;
+    const u32 t = blockIdx.x, tid = threadIdx.x, n = blockDim.x, groups = (p.cols + 255) / 256 * 16; // whole records
     const float *x = p.x + (u64)t * p.ldx;
     float v[2][16] = {}, scale = 1.f, undo = 1.f;
 #pragma unroll
@@ -198,3 +198,13 @@ KERNEL(R_Q4_K)
 KERNEL(R_Q6_K)
 KERNEL(R_Q8_0)
 KERNEL(R_BF16)
+KERNEL(R_F16)
+KERNEL(R_Q4_0)
+KERNEL(R_Q4_1)
+KERNEL(R_Q5_0)
+KERNEL(R_Q5_1)
+KERNEL(R_Q5_K)
+KERNEL(R_Q3_K)
+KERNEL(R_Q2_K)
+KERNEL(R_IQ4_NL)
+KERNEL(R_IQ4_XS)

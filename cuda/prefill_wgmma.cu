@@ -5,6 +5,7 @@
 // and does not wait for the kernels ahead; warp 9 copies activations, stages of 64 columns. Two warpgroups of 64
 // decode chunk i + 1 while the tensor cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is
 // summed in the order of its columns: a row's result depends on nothing but the row.
+#include "decode_records.cuh"
 #include "wgmma.cuh"
 
 // ---- decoding: two 16-bit values a register; bytes {b, 0x64} are 1024 + b as half precision ----
@@ -123,21 +124,29 @@ __device__ __forceinline__ void decode(u32 (&a)[16], const Record &r, const uint
         }
     }
 }
-__device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) { // R_BF16: fragments as they are
+// R_BF16: fragments as they are; R_F16: times WEIGHT_SCALE.
+template <int F> __device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) {
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         const uint4 w = words(r, j * 512, lane);
         a[4 * j] = w.x, a[4 * j + 1] = w.y, a[4 * j + 2] = w.z, a[4 * j + 3] = w.w;
     }
+    if constexpr (F == RZC_R_F16) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) a[i] = mul2(a[i], SCALE2);
+    }
 }
+// Formats that have a decode of their own here; the others go by their parts.
+__host__ __device__ constexpr bool is_own(int f) { return f == RZC_R_Q4_K || f == RZC_R_Q6_K || f == RZC_R_Q8_0; }
+__host__ __device__ constexpr bool is_16bit(int f) { return parts_of(f).bits == 16; }
 
 // ---- the kernel ----
 
 template <int F, int BN> struct Layout {
     static constexpr int X = BN * 128;                                      // activations of a stage
-    static constexpr int PART = F == RZC_R_BF16 ? 2 : 4;                    // chunks of 64 columns in a slot
-    static constexpr int RECORD = F == RZC_R_BF16 ? 4096 : record_bytes(F); // of a record in a slot
-    static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : F == RZC_R_Q6_K || F == RZC_R_Q8_0 ? 2 : 3;
+    static constexpr int PART = is_16bit(F) ? 2 : 4;                    // chunks of 64 columns in a slot
+    static constexpr int RECORD = is_16bit(F) ? 4096 : record_bytes(F); // of a record in a slot
+    static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : RECORD > 3072 && !is_16bit(F) ? 2 : 3;
     static constexpr int FREE = 231424 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
     static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * X;
     static_assert(STAGES >= 4 && SLOT % 128 == 0);
@@ -148,7 +157,7 @@ __device__ __forceinline__ const u8 *record_at(const rzc_prefill &p, u32 mat, u3
     if (p.glu) mat = i & 1, rt = tile * 4 + i / 2;
     const rzc_prefill_matrix &m = p.mats[mat];
     rt = min(rt, (m.n_out + 15) / 16 - 1);
-    return m.w.data + ((u64)rt * (p.cols / 256) + kb) * bytes;
+    return m.w.data + ((u64)rt * ((p.cols + 255) / 256) + kb) * bytes;
 }
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -159,7 +168,7 @@ struct Ring {
 template <int F, int BN> __device__ __forceinline__ void copy_weights(const rzc_prefill &p, u32 slots, Ring ring) {
     using L = Layout<F, BN>;
     const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles,
-              KB = p.cols / 256;
+              KB = (p.cols + 255) / 256;
     u32 slot = 0, phase = 1;
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
         const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
@@ -175,7 +184,7 @@ template <int F, int BN> __device__ __forceinline__ void copy_weights(const rzc_
 }
 template <int F, int BN> __device__ __forceinline__ void copy_activations(const rzc_prefill &p, u32 stages, Ring ring) {
     using L = Layout<F, BN>;
-    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, chunks = p.cols / 64;
+    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, chunks = (p.cols + 255) / 256 * 4;
     u32 stage = 0, phase = 1;
     predecessors();
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
@@ -238,12 +247,13 @@ template <int F, int BN, bool GLU>
 __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, const u8 *slots, Ring x_ring,
                                         Ring w_ring) {
     using L = Layout<F, BN>;
-    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = p.cols / 256;
+    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = (p.cols + 255) / 256;
     const int lane = threadIdx.x % 32, first = threadIdx.x % 128 == 0, warp = threadIdx.x / 32;
     const int r0 = GLU ? warp & ~1 : warp, r1 = GLU ? warp | 1 : warp, h0 = GLU ? warp & 1 : 0, h1 = GLU ? h0 : 1;
     float acc[BN / 2];
     u32 a[2][16], sv[4];
     uint4 low = {};
+    LaneScales<is_16bit(F) ? RZC_R_Q8_0 : F> own;
     u32 stage = 0, slot = 0, x_phase = 0, w_phase = 0, last = ~0u, last_slot = ~0u;
     for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
         int add = 0;
@@ -257,8 +267,16 @@ __device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, 
                                   (GLU ? base + r1 * L::RECORD : base + r0 * L::RECORD) + byte, h0, h1};
                 };
                 u32(&regs)[16] = a[c & 1];
-                if constexpr (F == RZC_R_BF16) {
-                    fetch(regs, at(c % L::PART * 2048), lane);
+                if constexpr (is_16bit(F)) {
+                    fetch<F>(regs, at(c % L::PART * 2048), lane);
+                } else if constexpr (!is_own(F) && GLU) {
+                    const HalfRecords rows = {base + r0 * L::RECORD, base + r1 * L::RECORD, h0};
+                    if (c == 0) own.load(rows, lane);
+                    decode_record<F>(regs, rows, own, lane, c);
+                } else if constexpr (!is_own(F)) {
+                    const WholeRecord rows = {base + warp * L::RECORD};
+                    if (c == 0) own.load(rows, lane);
+                    decode_record<F>(regs, rows, own, lane, c);
                 } else {
                     if (c == 0) scales<F>(sv, at(F == RZC_R_Q4_K ? 2048 : F == RZC_R_Q6_K ? 3072 : 4096), lane);
                     if (F == RZC_R_Q6_K && !(c & 1)) low = words(at(2048 + c / 2 * 512), 0, lane);
@@ -336,3 +354,13 @@ KERNELS(R_Q4_K)
 KERNELS(R_Q6_K)
 KERNELS(R_Q8_0)
 KERNELS(R_BF16)
+KERNELS(R_F16)
+KERNELS(R_Q4_0)
+KERNELS(R_Q4_1)
+KERNELS(R_Q5_0)
+KERNELS(R_Q5_1)
+KERNELS(R_Q5_K)
+KERNELS(R_Q3_K)
+KERNELS(R_Q2_K)
+KERNELS(R_IQ4_NL)
+KERNELS(R_IQ4_XS)

@@ -1,5 +1,6 @@
 /* program.c - a plan made ready for a GPU: memory, lowering for few and for many rows; steps and reading. */
 #include "attention.h"
+#include "moe.h"
 #include "prefill.h"
 #include "op_rules.h"
 #include "sample.h"
@@ -63,7 +64,8 @@ static uint64_t half_needs(const rzc_program *p) {
         const rz_op *op = &p->ir->ops[i];
         if (op->code != RZ_OP_MATMUL && op->code != RZ_OP_LOGITS) continue;
         const rz_weight *w = &p->ir->weights[op->w[0] - 1];
-        if (rzc_family_of(rzc_format_of(w)) != 0 && w->cols > cols) cols = w->cols;
+        const rzc_format format = rzc_format_of(w);
+        if (format >= RZC_R_Q4_K && format <= RZC_R_BF16 && w->cols % 256 == 0 && w->cols > cols) cols = w->cols;
     }
     return cols;
 }
@@ -101,14 +103,15 @@ static uint64_t place_all(rzc_program *p) {
     p->parts = at, at += aligned(floats * 4);
     p->arrivals = at, at += aligned(words * 4);
     const uint64_t selected = rz_lowering_rows(&p->lowering[RZC_CLASSES - 1], RZ_ROWS_R);
-    p->argmax = at, at += aligned(selected * 16);
-    p->argmax_parts = at, at += aligned(selected * 16 * RZC_ARGMAX_PARTS);
+    const uint64_t n_parts = most(RZC_ARGMAX_PARTS, rzc_best_parts(p));
+    p->argmax_parts = at, at += aligned((selected * n_parts + RZC_FEW_ROWS * RZC_ARGMAX_MOST) * 16);
     p->argmax_arrivals = at, at += aligned(selected * 4);
     const uint64_t list_bytes = RZC_BEST * sizeof(uint64_t);
     p->best_parts = at, at += aligned(selected * rzc_best_parts(p) * list_bytes);
-    p->best = at, at += aligned(selected * list_bytes);
+    p->staged = at, at += aligned(rzc_staged_bytes(p));
     p->heads = at, at += aligned(heads_needs(p));
     p->tiles = at, at += aligned(rzc_prefill_bytes(p));
+    at = rzc_moe_place(p, at);
     const uint64_t half_cols = half_needs(p);
     if (half_cols > 0) {
         p->half = at, at += aligned(half_cols * 2 * p->options.max_tokens);
@@ -153,8 +156,9 @@ void rzc_program_close(void *program) {
     rzc_program *p = program;
     rzc_engine *e = p->engine;
     const bool current = e->cu->context_push(e->context) == 0;
-    for (uint32_t i = 0; i <= RZC_GRAPH_ROWS; i++) {
-        if (p->graphs[i].exec != NULL) e->cu->graph_exec_destroy(p->graphs[i].exec);
+    for (uint32_t i = 0; i < 2 * (RZC_GRAPH_ROWS + 1); i++) {
+        void *exec = p->graphs[i % 2][i / 2].exec;
+        if (exec != NULL) e->cu->graph_exec_destroy(exec);
     }
     rzc_profile_close(p);
     if (p->pinned != NULL) e->cu->host_release(p->pinned);
@@ -168,11 +172,12 @@ void rzc_program_close(void *program) {
 static rz_status prepare(rzc_program *p, rz_plan_info *info) {
     const uint32_t max = p->options.max_tokens;
     const bool fuses = !rzc_is_fixed(p) && p->engine->cc_major >= 9;
+    const uint32_t n_patterns = !fuses ? 0 : rzc_n_patterns - (p->engine->cc_major != 9); /* the last needs wgmma */
     find_angles(p);
     for (uint32_t c = 0; c < RZC_CLASSES; c++) {
         const uint32_t rows = c == 0 && max > RZC_FEW_ROWS ? RZC_FEW_ROWS : max;
         const rz_status status =
-            (rz_status)rz_lower(p->ir, &p->options, rzc_patterns, fuses ? rzc_n_patterns : 0, c, rows,
+            (rz_status)rz_lower(p->ir, &p->options, rzc_patterns, n_patterns, c, rows,
                                 p->engine->account, &p->lowering[c]);
         if (status != RZ_OK) return status;
         info->class_rows[c] = rows;
@@ -299,13 +304,51 @@ static rz_status queue_angles(rzc_program *p) {
     return RZ_OK;
 }
 
+/* The start of a graph in one launch: the batch comes from pinned memory, angles and embeddings are made. */
+static rz_status queue_begin(rzc_program *p) {
+    const uint32_t n = p->n_rows[RZ_ROWS_T];
+    const rz_op *op = &p->ir->ops[p->lowering[p->row_class].launches[0].ops[0]];
+    rzc_begin a = {.host = (uintptr_t)p->pinned, .device = p->batch, .w = rzc_matrix_of(&p->tensors[op->w[0] - 1]),
+                   .out = rzc_value(p, op->out[0]), .n_rows = n, .factor = op->f[0],
+                   .tokens_at = (uint32_t)(p->step_at.tokens - p->batch),
+                   .positions_at = (uint32_t)(p->step_at.row_position - p->batch)};
+    uint32_t k = 0;
+#define RUN(at, bytes) a.runs[k][0] = (uint32_t)((at) / 16), a.runs[k++][1] = (uint32_t)(((bytes) + 15) / 16)
+    RUN(p->step_at.head - p->batch, sizeof(rzc_head));
+    RUN(p->step_at.tokens - p->batch, n * 4);
+    RUN(p->step_at.row_seq - p->batch, n * 4);
+    RUN(p->step_at.row_position - p->batch, n * 4);
+    RUN(p->step_at.seq_first_row - p->batch, (n + 1) * 4);
+    RUN(p->step_at.seq_n_past - p->batch, n * 4);
+    RUN(p->step_at.seq_pages - p->batch, n * 4 * RZC_GROUPS);
+    RUN(p->step_at.rows - p->batch, n * 4);
+    RUN(p->pages_at, graph_bytes(p) - p->pages_at);
+#undef RUN
+    for (; a.n_angles < p->n_angles && n <= angle_rows(p); a.n_angles++) {
+        a.angles[a.n_angles].frequency =
+            p->numbers + p->ir->constants[p->angles[a.n_angles].constant - 1].first * 8ull;
+        a.angles[a.n_angles].out = p->angles[a.n_angles].at;
+        a.angles[a.n_angles].n_pairs = p->angles[a.n_angles].n_pairs;
+    }
+    const rzc_shape shape = {.x = 2 + 2 * n, .threads = 256};
+    const rz_status status = rzc_launch(p->engine, p->engine->stream, RZC_K_begin_k, shape, &a);
+    p->engine->full_edge = true;
+    p->begun = status == RZ_OK;
+    return status;
+}
+
+static bool begins_with_embedding(const rzc_program *p) {
+    const rz_lowering *l = &p->lowering[p->row_class];
+    return l->n_launches > 0 && l->launches[0].pattern == 0 && p->ir->ops[l->launches[0].ops[0]].code == RZ_OP_EMBED;
+}
+
 static rz_status run_all(rzc_program *p, const rz_step *step) {
     const rz_lowering *l = &p->lowering[p->row_class];
-    const rz_status first = queue_angles(p);
+    const rz_status first = p->begun ? RZ_OK : queue_angles(p);
     if (first != RZ_OK) return first;
     p->placing.rope = NULL;
     rzc_profile_mark(p, 0);
-    for (uint32_t i = 0; i < l->n_launches; i++) {
+    for (uint32_t i = p->begun ? 1 : 0; i < l->n_launches; i++) {
         if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {
             p->engine->cu->stream_wait(p->engine->stream);
             return rz_fail(RZ_E_CANCELLED, "step: cancelled in launch %u", i);
@@ -327,14 +370,28 @@ static uint64_t cache_key(const rz_step *step) {
     return key;
 }
 
-static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
+/* Everything of a repeated step, into the stream that is being captured. */
+static rz_status queue_repeated(rzc_program *p, const rz_step *step, bool best) {
+    rzc_engine *e = p->engine;
+    rz_status status = RZ_OK;
+    if (begins_with_embedding(p)) {
+        status = queue_begin(p);
+    } else {
+        status = rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, graph_bytes(p), e->stream),
+                           "upload of a batch");
+    }
+    if (status == RZ_OK) status = run_all(p, step);
+    p->begun = false;
+    e->full_edge = false;
+    return status == RZ_OK && p->ir->logits_value != 0 ? rzc_queue_sampling(p, best) : status;
+}
+
+static rz_status capture(rzc_program *p, const rz_step *step, bool best, void **exec) {
     rzc_engine *e = p->engine;
     void *graph = NULL;
     rz_status status = rzc_check(e, e->cu->capture_begin(e->stream, 1), "cuStreamBeginCapture");
     if (status != RZ_OK) return status;
-    status = rzc_check(e, e->cu->to_device_async(p->batch, p->pinned, graph_bytes(p), e->stream), "upload of a batch");
-    if (status == RZ_OK) status = run_all(p, step);
-    if (status == RZ_OK && p->ir->logits_value != 0) status = rzc_queue_argmax(p);
+    status = queue_repeated(p, step, best);
     const rz_cu_result ended = e->cu->capture_end(e->stream, &graph);
     if (status == RZ_OK) status = rzc_check(e, ended, "cuStreamEndCapture");
     if (status == RZ_OK) status = rzc_check(e, e->cu->graph_instantiate(exec, graph, 0), "cuGraphInstantiate");
@@ -344,19 +401,21 @@ static rz_status capture(rzc_program *p, const rz_step *step, void **exec) {
 
 static rz_status run_repeated(rzc_program *p, const rz_step *step) {
     rzc_engine *e = p->engine;
-    const uint32_t n = p->n_rows[RZ_ROWS_T];
     const uint64_t key = cache_key(step);
-    if (p->graphs[n].exec != NULL && p->graphs[n].key != key) {
-        e->cu->graph_exec_destroy(p->graphs[n].exec);
-        p->graphs[n].exec = NULL;
+    const bool best = p->ir->logits_value != 0 && rzc_wants_best(p, step);
+    const uint32_t n = p->n_rows[RZ_ROWS_T];
+    void **exec = &p->graphs[best][n].exec;
+    if (*exec != NULL && p->graphs[best][n].key != key) {
+        e->cu->graph_exec_destroy(*exec);
+        *exec = NULL;
     }
-    if (p->graphs[n].exec == NULL) {
-        const rz_status status = capture(p, step, &p->graphs[n].exec);
+    if (*exec == NULL) {
+        const rz_status status = capture(p, step, best, exec);
         if (status != RZ_OK) return status;
-        p->graphs[n].key = key;
+        p->graphs[best][n].key = key;
     }
-    p->argmax_queued = p->ir->logits_value != 0;
-    return rzc_check(e, e->cu->graph_launch(p->graphs[n].exec, e->stream), "cuGraphLaunch");
+    p->sampling_queued = p->ir->logits_value != 0;
+    return rzc_check(e, e->cu->graph_launch(*exec, e->stream), "cuGraphLaunch");
 }
 
 int32_t rzc_forward(void *program, const rz_step *step) {
@@ -368,7 +427,7 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     p->step = step;
     p->tiles_value = 0;
     p->half_key = 0;
-    p->argmax_queued = false;
+    p->sampling_queued = false;
     p->row_class = h->n_tokens <= RZC_FEW_ROWS ? 0 : 1;
     p->n_rows[RZ_ROWS_T] = h->n_tokens;
     p->n_rows[RZ_ROWS_R] = step->batch->n_rows;

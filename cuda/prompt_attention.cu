@@ -1,5 +1,5 @@
-// prompt_attention.cu - attention of many rows over a cache in F16 or Q8_0, by mma.sync: causal, windows, softcap, sinks,
-// heads that share keys; chunks of several sequences in one launch. On Hopper prompt_wgmma.cu does the same.
+// prompt_attention.cu - attention of many rows over a cache in F16 or Q8_0, by mma.sync: causal, windows, softcap,
+// sinks, heads that share keys; chunks of several sequences in one launch. On Hopper prompt_wgmma.cu does the same.
 //
 // A block takes 16 W rows of one key head: (token, query head) pairs, all heads of the group for each token, so keys
 // and values are read once for them. A warp has 16 rows. Keys come in tiles of 64 at absolute multiples of 64, two

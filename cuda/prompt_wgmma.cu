@@ -1,11 +1,11 @@
 // prompt_wgmma.cu - attention of many rows over a cache in F16 or Q8_0, on Hopper: causal, windows, softcap, sinks,
 // heads that share keys; chunks of several sequences in one launch.
 //
-// A block takes 128 rows of one key head: (token, query head) pairs, all heads of the group for each token, 64 of them a
-// warpgroup. Keys come in tiles of 128 at absolute multiples of 128, two stages of keys and two of values; the third
-// warpgroup brings them, by bulk copies as they lie in the cache (F16), or decoded (Q8_0). Scores of tile j + 1 and sums
-// of tile j run on the tensor cores while the exponentials of j + 1 are made. Each row keeps a running maximum: a row's
-// result depends on nothing but its sequence.
+// A block takes 128 rows of one key head: (token, query head) pairs, all heads of the group for each token, 64 of them
+// a warpgroup. Keys come in tiles of 128 at absolute multiples of 128, two stages of keys and two of values; the third
+// warpgroup brings them, by bulk copies as they lie in the cache (F16), or decoded (Q8_0). Sums of tile j run on the
+// tensor cores while the exponentials of tile j + 1 are made. Each row keeps a running maximum: a row's result depends
+// on nothing but its sequence.
 #include "kv.cuh"
 #include "wgmma.cuh"
 
@@ -19,7 +19,9 @@ __device__ __forceinline__ float exp2_fast(float x) {
     return y;
 }
 __device__ __forceinline__ void copies_after() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ __forceinline__ void group_barrier(u32 id, u32 n) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory"); }
+__device__ __forceinline__ void group_barrier(u32 id, u32 n) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory");
+}
 // What a wait made valid is not read before it.
 template <int N> __device__ __forceinline__ void settled(float (&x)[N]) {
 #pragma unroll
@@ -244,7 +246,8 @@ __device__ __forceinline__ void pack_all(u32 (&w)[32], const float (&s)[64]) {
     for (u32 i = 0; i < 32; i++) w[i] = pack16<false>(s[2 * i], s[2 * i + 1]);
 }
 
-template <int D, bool Q8> __device__ __forceinline__ void consume(const rzc_attention &p, const Task &k, Room &room, u8 *queries, u32 stages) {
+template <int D, bool Q8>
+__device__ __forceinline__ void consume(const rzc_attention &p, const Task &k, Room &room, u8 *queries, u32 stages) {
     constexpr u32 TILE = D * KEYS * 2;
     const u32 group = p.n_heads / p.n_kv_heads, wg = threadIdx.x / 128, tid = threadIdx.x % 128, q = tid % 4;
     stage_queries<D, Q8>(p, k, queries, group);
@@ -370,5 +373,7 @@ template <int D, bool Q8> __device__ __forceinline__ void attend(const rzc_atten
 #endif
 // grid: (n_rows / (128 / group) + n_seqs, n_kv_heads); block: 384; shared: 1280 D
 #define KERNEL(name, d, q8)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(384, 1) rzc_prompt_wgmma_##name##_##d(const rzc_attention p) { BODY(d, q8) }
+    extern "C" __global__ void __launch_bounds__(384, 1) rzc_prompt_wgmma_##name##_##d(const rzc_attention p) {    \
+        BODY(d, q8)                                                                                                  \
+    }
 KERNEL(f16, 64, false) KERNEL(f16, 128, false) KERNEL(q8, 64, true) KERNEL(q8, 128, true)

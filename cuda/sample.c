@@ -10,18 +10,6 @@ uint32_t rzc_best_parts(const rzc_program *p) {
     return n <= RZC_BEST_PARTS ? n : 0;
 }
 
-rz_status rzc_queue_argmax(rzc_program *p) {
-    rzc_engine *e = p->engine;
-    const uint32_t n_rows = p->n_rows[RZ_ROWS_R];
-    rzc_argmax argmax = {.logits = rzc_value(p, p->ir->logits_value), .out = p->argmax, .n_rows = n_rows,
-                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals,
-                         .vocab = p->ir->header->vocab_size, .n_parts = RZC_ARGMAX_PARTS};
-    const rzc_shape shape = {.x = RZC_ARGMAX_PARTS, .y = n_rows, .threads = 256, .chained = true};
-    const rz_status status = rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
-    if (status != RZ_OK) return status;
-    return rzc_check(e, e->cu->to_host_async(p->argmax_host, p->argmax, n_rows * 16ull, e->stream), "samples");
-}
-
 /* Whether the largest logit and the sum of exponents say all that this out asks for. */
 static bool is_simple(const rz_batch_out *out) {
     if (out->n_top > 0) return false;
@@ -44,18 +32,32 @@ static bool is_by_best(const rzc_program *p, const rz_batch_out *out) {
     return rzc_best_parts(p) > 0 && !is_simple(out) && rz_sample_by_best(out, RZC_BEST);
 }
 
-static rz_status queue_best(rzc_program *p) {
+bool rzc_wants_best(const rzc_program *p, const rz_step *step) {
+    const rz_batch *b = step->batch;
+    for (uint32_t i = 0; i < b->header->n_outs; i++) {
+        if (is_by_best(p, &b->outs[i])) return true;
+    }
+    return false;
+}
+
+rz_status rzc_queue_sampling(rzc_program *p, bool with_best) {
     rzc_engine *e = p->engine;
-    const uint32_t n_rows = p->n_rows[RZ_ROWS_R], n_parts = rzc_best_parts(p);
-    rzc_best best = {.logits = rzc_value(p, p->ir->logits_value), .parts = p->best_parts, .out = p->best,
-                     .vocab = p->ir->header->vocab_size, .n_parts = n_parts};
-    const rzc_shape parts = {.x = n_parts, .y = n_rows, .threads = 512};
-    const rzc_shape join = {.x = n_rows, .threads = 1024, .shared_bytes = n_parts * RZC_BEST * sizeof(uint64_t)};
-    rz_status status = rzc_launch(e, e->stream, RZC_K_best_part_k, parts, &best);
-    if (status == RZ_OK) status = rzc_launch(e, e->stream, RZC_K_best_join_k, join, &best);
-    if (status != RZ_OK) return status;
-    const uint64_t bytes = n_rows * RZC_BEST * sizeof(uint64_t);
-    return rzc_check(e, e->cu->to_host_async(p->best_host, p->best, bytes, e->stream), "samples");
+    const uint32_t n_rows = p->n_rows[RZ_ROWS_R], vocab = p->ir->header->vocab_size;
+    const rz_cu_ptr logits = rzc_value(p, p->ir->logits_value);
+    if (with_best) {
+        const uint32_t n_parts = rzc_best_parts(p), keys = n_parts * RZC_BEST;
+        rzc_best best = {.logits = logits, .parts = p->best_parts, .figure_parts = p->argmax_parts,
+                         .arrivals = p->argmax_arrivals, .out = (uintptr_t)p->best_host,
+                         .figures = (uintptr_t)p->argmax_host, .vocab = vocab, .n_parts = n_parts};
+        const rzc_shape shape = {.x = n_parts, .y = n_rows, .threads = 512, .chained = true,
+                                 .shared_bytes = (keys > RZC_BEST_PART ? keys : RZC_BEST_PART) * 8};
+        return rzc_launch(e, e->stream, RZC_K_best_k, shape, &best);
+    }
+    rzc_argmax argmax = {.logits = logits, .out = (uintptr_t)p->argmax_host, .n_rows = n_rows,
+                         .parts = p->argmax_parts, .arrivals = p->argmax_arrivals, .vocab = vocab,
+                         .n_parts = n_rows > RZC_FEW_ROWS ? RZC_ARGMAX_PARTS : RZC_ARGMAX_MOST};
+    const rzc_shape shape = {.x = argmax.n_parts, .y = n_rows, .threads = 256, .chained = true};
+    return rzc_launch(e, e->stream, RZC_K_argmax_k, shape, &argmax);
 }
 
 /* The logit and id of a key: see best.cu. */
@@ -94,7 +96,8 @@ static rz_status sample_on_host(rzc_program *p, const rz_step *step, uint32_t i,
     if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
     if (status != RZ_OK) return status;
     const uint32_t first = result->top_first;
-    rz_sample_out(p->logits_row, p->ir->header->vocab_size, step, i, masks, p->sample_scratch, result, tops + first);
+    rz_sample_out(p->logits_row, p->ir->header->vocab_size, step, i, masks, rz_exp_sum, p->sample_scratch,
+                  result, tops + first);
     result->top_first = first;
     return RZ_OK;
 }
@@ -103,10 +106,7 @@ static rz_status sample_all(rzc_program *p, const rz_step *step, const uint32_t 
                             rz_result_top *tops) {
     rzc_engine *e = p->engine;
     const rz_batch *b = step->batch;
-    bool wants_best = false;
-    for (uint32_t i = 0; i < b->header->n_outs; i++) wants_best = wants_best || is_by_best(p, &b->outs[i]);
-    rz_status status = p->argmax_queued ? RZ_OK : rzc_queue_argmax(p);
-    if (status == RZ_OK && wants_best) status = queue_best(p);
+    rz_status status = p->sampling_queued ? RZ_OK : rzc_queue_sampling(p, rzc_wants_best(p, step));
     if (status == RZ_OK) status = rzc_check(e, e->cu->stream_wait(e->stream), "step");
     for (uint32_t i = 0; i < b->header->n_outs && status == RZ_OK; i++) {
         if (atomic_load_explicit(step->cancel, memory_order_relaxed) != 0) {

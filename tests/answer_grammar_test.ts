@@ -252,3 +252,14 @@ testUnless(
     assert(after.every((text) => CALL.startsWith(text.trim())), JSON.stringify(after.slice(0, 9)));
   },
 );
+
+test("answer grammar: tools share what they say alike", () => {
+  const parameters = { properties: { when: { type: "string", format: "date-time" } }, required: ["when"] };
+  const tools = Array.from({ length: 32 }, (_, i) => ({ name: `tool_${i}`, parameters }));
+  const wordsOf = (n: number): number => {
+    const rules = { tools: tools.slice(0, n), required: true };
+    return compile(answerGrammar({ ...RULES, ...rules })!).words.length;
+  };
+  const one = wordsOf(1), all = wordsOf(32);
+  assert(all < one + 31 * 400, `${one} words for one tool, ${all} for 32`);
+});

@@ -7,7 +7,7 @@ import { FFN_CASES, FFN_STEPS, ffnBound, type FfnCase, ffnName, type FfnPlan, ff
 import { noGpu } from "./gpu.ts";
 import { OpEngine, type OpRun } from "./op_engine.ts";
 import { rowsOf } from "./op_case.ts";
-import { leakCheck, testUnless } from "./support.ts";
+import { leakCheck, test, testUnless } from "./support.ts";
 
 /** How a case is run: `deterministic` false takes the ways that depend on the number of rows. */
 const WAYS = [
@@ -74,13 +74,21 @@ function assertNothingStays(of: OpRun, cols: readonly number[], what: string): v
   });
 }
 
-function check(of: FfnCase, { backend, deterministic }: typeof WAYS[number]): void {
-  using fusing = new OpEngine(backend, "auto", deterministic);
-  using plain = new OpEngine(backend, "auto", deterministic, { noFusion: true });
+const engines = new Map<string, OpEngine>();
+/** An engine for many cases: a GPU's takes a second to open. */
+function engineOf({ backend, deterministic }: typeof WAYS[number], noFusion: boolean): OpEngine {
+  const key = `${backend} ${deterministic} ${noFusion}`;
+  const found = engines.get(key) ?? new OpEngine(backend, "auto", deterministic, { noFusion });
+  engines.set(key, found);
+  return found;
+}
+
+function check(of: FfnCase, way: typeof WAYS[number]): void {
+  const { backend } = way, fusing = engineOf(way, false), plain = engineOf(way, true);
   const what = `${ffnName(of)} on ${backend}`, bound = ffnBound(of)[backend];
   const { whole, parts } = plansOf(of);
   const fused = run(fusing, whole, bound, `${what}, fused`);
-  const unfused = run(plain, whole, bound, `${what}, unfused`);
+  const unfused = backend === "ref" ? fused : run(plain, whole, bound, `${what}, unfused`); // ref fuses nothing
   run(fusing, parts, bound, `${what}, every value watched`);
   const error = normalizedError(fused.outputs.at(-1)!, unfused.outputs.at(-1)!);
   assert(error <= Math.min(bound, 1e-5), `${what}: fused against unfused: error ${error}`);
@@ -95,5 +103,9 @@ for (const of of FFN_CASES) {
     testUnless(way.backend === "cuda" ? missing : undefined, `ffn: ${ffnName(of)}: ${how}`, () => check(of, way));
   }
 }
+
+test("ffn: the engines close", () => {
+  for (const engine of engines.values()) engine[Symbol.dispose]();
+});
 
 leakCheck();

@@ -168,7 +168,8 @@ function poolCase(how: number, cols: number): OpCase {
 /** Every case of position and sequence. */
 export function attentionCases(): OpCase[] {
   const f16: Bound = { ref: 1e-12, cpu: 1e-6 };
-  const rough: Bound = { ref: 2e-6, cpu: 4e-6 };
+  // Where a processor has products of BF16, the cpu executor rounds keys, values and queries to it.
+  const rough: Bound = { ref: 2e-6, cpu: 2e-5 };
   const plain = { heads: 4, kvHeads: 2, keyDim: 16, valueDim: 16, scale: 0.25 };
   return [
     ropeCase(1, 2, 2, false),

@@ -37,7 +37,7 @@ testUnless(
   async () => {
     using folder = tempFolder();
     const path = folder.file("one.rzt");
-    await writeTrace(path, { everyOp: 0, models: ["llama-f32"], fast: false });
+    await writeTrace(path, { everyOp: 0, models: ["llama-f32"], ways: ["deterministic"] });
     const bytes = readFileSync(path);
     writeFileSync(path, bytes.subarray(0, 8));
     assertEquals((await replay(path)).status, 2);
@@ -53,7 +53,7 @@ testUnless(
 testUnless(missing ?? noGpu(), "replay: recorded calls give on cuda what they give on ref", async () => {
   using folder = tempFolder();
   const path = folder.file("quick.rzt");
-  await writeTrace(path, { ...QUICK_TRACE, fast: true });
+  await writeTrace(path, { ...QUICK_TRACE, ways: ["deterministic", "fast"] });
   const { status, output } = await replay(path, "--on", "cuda", "--isa", String(gpuIsa()));
   assertEquals(status, 0, output);
 });
@@ -61,7 +61,7 @@ testUnless(missing ?? noGpu(), "replay: recorded calls give on cuda what they gi
 test("replay: a trace has no paths of files in it", async () => {
   using folder = tempFolder();
   const path = folder.file("one.rzt");
-  const { nBytes } = await writeTrace(path, { everyOp: 0, models: ["llama-f32"], fast: false });
+  const { nBytes } = await writeTrace(path, { everyOp: 0, models: ["llama-f32"], ways: ["deterministic"] });
   assertEquals(readFileSync(path).length, nBytes);
 });
 

@@ -1,5 +1,5 @@
 /** A model that answers what a test wrote down, and remembers what it was asked: for what stands above the engine. */
-import { RealizarError } from "../src/errors.ts";
+import type { RealizarError } from "../src/errors.ts";
 import type {
   Answer,
   AnswerPart,
@@ -7,11 +7,10 @@ import type {
   FinishReason,
   GenerateOptions,
   Generation,
-  GenerationPart,
-  GenerationResult,
   ModelInfo,
   TokenizeOptions,
 } from "../src/types.ts";
+import { ToldGeneration } from "./told_generation.ts";
 
 /** One answer. */
 export interface Script {
@@ -65,87 +64,38 @@ function answerOf(pieces: readonly AnswerPart[]): Answer {
   return { text: textOf("text"), reasoning: textOf("reasoning"), toolCalls };
 }
 
-class ScriptedGeneration implements Generation {
-  state: Generation["state"] = "running";
-  cancelled = false;
-  readonly #script: Script;
-  readonly #nPrompt: number;
-  readonly #told: AnswerPart[] = [];
-  readonly #stopped = Promise.withResolvers<void>();
-  readonly #result = Promise.withResolvers<GenerationResult>();
-  #nTokens = 0;
-  #isRead = false;
-
-  constructor(script: Script, nPrompt: number, signal: AbortSignal | undefined) {
-    this.#script = script;
-    this.#nPrompt = nPrompt;
-    this.#result.promise.catch(() => {});
-    if (signal?.aborted === true) this.cancel();
-    signal?.addEventListener("abort", () => this.cancel(), { once: true });
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<GenerationPart, void, undefined> {
-    const { pieces, error, hangs = false } = this.#script;
-    this.#isRead = true;
-    try {
+function generationOf(script: Script, nPrompt: number, signal: AbortSignal | undefined): ToldGeneration {
+  const { pieces, error, hangs = false, finishReason } = script;
+  const told: AnswerPart[] = [];
+  let nTokens = 0;
+  return new ToldGeneration({
+    finishReason,
+    async *parts(cancelled) {
       for (const piece of pieces) {
         await new Promise((resolve) => setTimeout(resolve, 0));
-        if (this.cancelled) return;
-        if (piece !== null) this.#told.push(piece);
+        if (cancelled.aborted) return;
+        if (piece !== null) told.push(piece);
         const logprobs = piece?.kind === "text" ? piece.logprobs : undefined;
         yield {
           text: piece === null ? "<mark>" : "text" in piece ? piece.text : "",
-          tokens: [this.#nTokens++],
+          tokens: [nTokens++],
           answer: piece === null ? [] : [piece],
           ...(logprobs === undefined ? {} : { logprobs: [...logprobs] }),
         };
       }
       if (error !== undefined) throw error;
-      if (hangs) await this.#stopped.promise;
-      else this.#settle(this.#script.finishReason ?? "stop");
-    } catch (thrown) {
-      this.#result.reject(thrown);
-      throw thrown;
-    } finally {
-      this.#settle("abort");
-    }
-  }
-
-  #settle(finishReason: FinishReason): void {
-    this.state = "ended";
-    this.#result.resolve({
-      text: this.#told.map((piece) => "text" in piece ? piece.text : "").join(""),
-      tokens: Array.from({ length: this.#nTokens }, (_, i) => i),
-      answer: answerOf(this.#told),
-      finishReason,
+      if (hangs && !cancelled.aborted) await new Promise((resolve) => cancelled.addEventListener("abort", resolve));
+    },
+    result: (reason) => ({
+      text: told.map((piece) => "text" in piece ? piece.text : "").join(""),
+      tokens: Array.from({ length: nTokens }, (_, i) => i),
+      answer: answerOf(told),
+      finishReason: reason,
       seed: 7,
-      usage: { promptTokens: this.#nPrompt, cachedTokens: 3, completionTokens: this.#nTokens },
+      usage: { promptTokens: nPrompt, cachedTokens: 3, completionTokens: nTokens },
       timings: { queueMs: 1, ttftMs: 2, decodeMs: 3, promptTokensPerSecond: 4, tokensPerSecond: 5 },
-    });
-  }
-
-  result(): Promise<GenerationResult> {
-    return this.#result.promise;
-  }
-
-  stream(): ReadableStream<string> {
-    throw new RealizarError("UNSUPPORTED", "a scripted generation has no stream");
-  }
-
-  toResponse(): Response {
-    throw new RealizarError("UNSUPPORTED", "a scripted generation has no response");
-  }
-
-  cancel(): void {
-    this.cancelled ||= this.state !== "ended";
-    this.#stopped.resolve();
-    if (!this.#isRead) this.#settle("abort");
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.cancel();
-    return Promise.resolve();
-  }
+    }),
+  }, signal);
 }
 
 /** The model; scripts are taken in turn, the last one again and again. */
@@ -153,7 +103,7 @@ export class ScriptedModel {
   readonly info: ModelInfo = INFO;
   readonly asked: Asked[] = [];
   readonly tokenized: { text: unknown; options: TokenizeOptions }[] = [];
-  readonly generations: ScriptedGeneration[] = [];
+  readonly generations: ToldGeneration[] = [];
   readonly #scripts: readonly Script[];
   /** Template variables that change what is written. */
   readonly #variables: readonly string[];
@@ -171,7 +121,7 @@ export class ScriptedModel {
   generate(prompt: Int32Array | readonly ChatMessage[], options: GenerateOptions): Generation {
     const script = this.#scripts[Math.min(this.asked.length, this.#scripts.length - 1)]!;
     this.asked.push({ prompt, options });
-    const generation = new ScriptedGeneration(script, 10, options.signal);
+    const generation = generationOf(script, 10, options.signal);
     this.generations.push(generation);
     return generation;
   }

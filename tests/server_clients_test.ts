@@ -77,6 +77,7 @@ test("clients: a listener tells the peer's address", async () => {
 test("clients: who fills the queue does not shut the others out", async () => {
   const model = await fakeModel(async function* (gate) {
     while (!gate.aborted) await sleep(5);
+    yield { text: "", tokens: [] };
   });
   const handler = createHandler({ models: { [NAME]: model }, limits: { queuedRequests: 2 } });
   const stop = new AbortController();

@@ -1,38 +1,20 @@
 /** For tests of the server: generations that tell what they are told to, numbers out of the metrics, and waiting. */
-import type { Generation, GenerationPart, GenerationResult } from "../src/mod.ts";
+import type { Generation, GenerationPart } from "../src/mod.ts";
 import type { Handler, ServedModel } from "../src/server/mod.ts";
 import { ask, NAME, tinyModel } from "./server_support.ts";
+import { ToldGeneration } from "./told_generation.ts";
 
 /** What a generation tells; the signal fires when it is cancelled. */
 export type FakeScript = (gate: AbortSignal) => AsyncGenerator<GenerationPart>;
 
 /** A generation that tells what it is told to, when it is told to. */
 export function fakeGeneration(script: FakeScript): Generation {
-  const gate = new AbortController();
-  const ended = Promise.withResolvers<GenerationResult>();
-  ended.promise.catch(() => {});
   const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1 };
   const timings = { queueMs: 0, ttftMs: 0, decodeMs: 0, promptTokensPerSecond: 0, tokensPerSecond: 0 };
-  const finish = (finishReason: "stop" | "abort"): void =>
-    ended.resolve({ text: "", tokens: [], finishReason, seed: 0, usage, timings });
-  const generation: Partial<Generation> = {
-    state: "running",
-    result: () => ended.promise,
-    cancel: () => {
-      gate.abort();
-      finish("abort");
-    },
-    async *[Symbol.asyncIterator]() {
-      try {
-        yield* script(gate.signal);
-        finish("stop");
-      } catch (error) {
-        ended.reject(error);
-        throw error;
-      }
-    },
-  };
-  return generation as Generation;
+  return new ToldGeneration({
+    parts: script,
+    result: (finishReason) => ({ text: "", tokens: [], finishReason, seed: 0, usage, timings }),
+  });
 }
 
 /** A model of such generations. */

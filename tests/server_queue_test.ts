@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RealizarError } from "../src/errors.ts";
-import { createHandler, type Handler } from "../src/server/mod.ts";
+import { createHandler, type Handler, warmUp } from "../src/server/mod.ts";
 import { metric, running, until, waiting } from "./server_fake.ts";
 import { ask, closeTinyModel, GREEDY, NAME, post, QUESTION, tinyHandler, tinyModel } from "./server_support.ts";
 import { leakCheck, test } from "./support.ts";
@@ -85,6 +85,15 @@ test("queue: limits are whole numbers in range, and refused otherwise", () => {
   for (const limits of wrong) {
     assertEquals(assertThrows(() => make(limits), RealizarError).code, "ARG", JSON.stringify(limits));
   }
+});
+
+test("server: warming a model up samples under grammars, and leaves nothing that runs", async () => {
+  const model = await tinyModel();
+  const before = model.stats();
+  await warmUp(model);
+  const { nTokensGenerated, nRunning, nWaiting, kvPagesUsed } = model.stats();
+  assert(nTokensGenerated > before.nTokensGenerated);
+  assertEquals([nRunning, nWaiting, kvPagesUsed], [0, 0, 0]);
 });
 
 test("the model is closed", closeTinyModel);

@@ -7,13 +7,13 @@ import type {
   GenerateOptions,
   Generation,
   GenerationPart,
-  GenerationResult,
   RealizarError,
   TokenizeOptions,
   Usage,
 } from "../src/mod.ts";
 import type { ServedModel } from "../src/server/mod.ts";
 import { tinyModel } from "./server_support.ts";
+import { ToldGeneration } from "./told_generation.ts";
 
 /** What a scripted generation tells. */
 export interface Script {
@@ -57,11 +57,17 @@ function scripted(script: Script, options: GenerateOptions, nTokens: number): Ge
   }
   const timings = { queueMs: 1, ttftMs: 2, decodeMs: 3, promptTokensPerSecond: 4, tokensPerSecond: 5 };
   const usage = { promptTokens: nTokens, cachedTokens: 0, completionTokens: pieces.length, ...script.usage };
-  const ended = Promise.withResolvers<GenerationResult>();
-  ended.promise.catch(() => {});
-  let cancelled = false;
-  const finish = (finishReason: FinishReason): void =>
-    ended.resolve({
+  return new ToldGeneration({
+    finishReason: script.finishReason,
+    async *parts() {
+      await script.gate;
+      for (const piece of pieces) {
+        yield piece;
+        await Promise.resolve();
+      }
+      if (script.error !== undefined) throw script.error;
+    },
+    result: (finishReason) => ({
       text,
       tokens: [],
       finishReason,
@@ -71,29 +77,8 @@ function scripted(script: Script, options: GenerateOptions, nTokens: number): Ge
       ...(script.stop === undefined ? {} : { stop: script.stop }),
       ...(options.answer === true ? { answer: answerOf(parts.flat()) } : {}),
       ...(options.logprobs === undefined ? {} : { logprobs: pieces.flatMap(({ logprobs }) => logprobs!) }),
-    });
-  const generation: Partial<Generation> = {
-    state: "running",
-    result: () => ended.promise,
-    cancel: () => {
-      cancelled = true;
-      finish("abort");
-    },
-    async *[Symbol.asyncIterator]() {
-      await script.gate;
-      for (const piece of pieces) {
-        if (cancelled) return;
-        yield piece;
-        await Promise.resolve();
-      }
-      if (script.error !== undefined) {
-        ended.reject(script.error);
-        throw script.error;
-      }
-      finish(script.finishReason ?? "stop");
-    },
-  };
-  return generation as Generation;
+    }),
+  });
 }
 
 /** The template that the scripted model has: one token for each UTF-16 unit of this JSON. */

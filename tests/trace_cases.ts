@@ -20,12 +20,16 @@ export interface TraceChoice {
   everyOp: number;
   /** Names of tests/golden_cases.ts. */
   models: readonly string[];
-  /** Also without `deterministic`. */
-  fast: boolean;
+  /** With `deterministic`, without it, or both. */
+  ways: readonly ("deterministic" | "fast")[];
 }
 
 /** Seconds, also under valgrind: what the suite replays on the CPU. */
-export const QUICK_TRACE: TraceChoice = { everyOp: 12, models: ["llama-mixed", "qwen3moe-mixed"], fast: false };
+export const QUICK_TRACE: TraceChoice = {
+  everyOp: 12,
+  models: ["llama-mixed", "qwen3moe-mixed"],
+  ways: ["deterministic"],
+};
 
 /** Everything: minutes under a sanitizer. */
 export const WHOLE_TRACE: TraceChoice = {
@@ -41,7 +45,7 @@ export const WHOLE_TRACE: TraceChoice = {
     "qwen3-q5_0",
     "qwen3moe-mixed",
   ],
-  fast: true,
+  ways: ["deterministic", "fast"],
 };
 
 /** Both executors err by themselves: (√a + √b)². The fast ways of a GPU have operands of 16 bits. */
@@ -129,7 +133,8 @@ function modelOf(name: string): Promise<TestModel> {
 /** Writes a trace; returns how many cases and bytes it has. */
 export async function writeTrace(path: string, of: TraceChoice): Promise<{ nCases: number; nBytes: number }> {
   using trace = new Trace(path);
-  for (const deterministic of of.fast ? [true, false] : [true]) {
+  for (const way of of.ways) {
+    const deterministic = way === "deterministic";
     if (of.everyOp > 0) recordOps(trace, of.everyOp, deterministic);
     for (const name of of.models) {
       const model = await modelOf(name);

@@ -12,6 +12,7 @@ import {
   installVocabularies,
   installZig,
 } from "./lib/install.mjs";
+import { canRunArm, runArmKernels } from "./lib/arm.mjs";
 import { runChecks } from "./lib/checks.mjs";
 import { differences } from "./lib/junit.mjs";
 import { fetchModel } from "./lib/model.mjs";
@@ -81,6 +82,7 @@ await main(async () => {
     const remedy = "Fix the test or the code.";
     const unit = () => zigBuild("native unit tests", ["test"], { show: true, remedy });
     if (!await attempt(unit)) failed.push("native unit tests");
+    if (canRunArm() && !await attempt(runArmKernels)) failed.push("arm64 kernels");
     if (!await attempt(() => zigBuild("targets: other platforms compile", ["targets"]))) failed.push("targets");
     if (!await attempt(checkPackage)) failed.push("package");
   }

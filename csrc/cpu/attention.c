@@ -8,7 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Queries of a tile: tokens times heads. */
+/* Queries of a tile, tokens times heads, where there are enough tiles: keys are rounded once for all of them
+ * (isa/attention_bf16.c). */
 #define TILE_QUERIES 60u
 
 typedef struct job {
@@ -76,7 +77,7 @@ static void set_queries(const job *j, const rz_cpu_scratch *s, tile *t, rz_cpu_q
                 const rz_cpu_kernels *k = j->p->engine->kernels;
                 const size_t at = (size_t)q->n * (j->k_cols / 32);
                 k->attention->turn(q->q[q->n], j->k_cols, s->row);
-                k->rows->quantize(s->row, j->k_cols, RZ_FINE_OVER_RMS, s->queries_xq + at, s->queries_low + at, 1);
+                k->rows->quantize(s->row, j->k_cols, 0.0f, s->queries_xq + at, s->queries_low + at, 1);
             }
             q->low[q->n] = low;
             q->high[q->n] = high;
@@ -203,12 +204,13 @@ static void run_items(void *arg, uint32_t thread) {
             finish_item(j, s, item);
             continue;
         }
-        const uint32_t part = item % j->n_parts;
-        tile t = tile_of(j, item / j->n_parts);
+        /* all key heads of a part one after another: they lie side by side */
+        const uint32_t n_tiles = j->n_tiles * j->n_key_heads * j->n_groups, part = item / n_tiles;
+        tile t = tile_of(j, item % n_tiles);
         set_queries(j, s, &t, &s->queries[0]);
         if (part * RZ_PART_KEYS >= t.high || (part + 1) * RZ_PART_KEYS <= t.low) continue;
         attend_part(j, &t, part, &s->queries[0], &s->queries[1]);
-        save_part(j, &s->queries[0], part_memory(j, item / j->n_parts, part));
+        save_part(j, &s->queries[0], part_memory(j, item % n_tiles, part));
     }
 }
 
@@ -226,18 +228,29 @@ static void group_keys(rz_cpu_program *p, uint32_t thread, uint32_t first, uint3
     }
 }
 
-/* Cuts sequences into tiles; with fewer items than threads can use, a decode's contexts into parts. */
+/* Cuts sequences into tiles of j->tile_tokens. */
+static void cut(job *j) {
+    const rz_batch *batch = j->p->step->batch;
+    j->n_tiles = 0;
+    for (uint32_t s = 0; s < batch->header->n_seqs; s++) {
+        const uint32_t n = batch->seq_first_row[s + 1] - batch->seq_first_row[s];
+        j->p->tile_first[s] = j->n_tiles;
+        j->n_tiles += (n + j->tile_tokens - 1) / j->tile_tokens;
+    }
+}
+
+/* Chooses tiles; with fewer items than threads can use, a decode's contexts are cut into parts. */
 static void choose_tiles(job *j) {
     rz_cpu_program *p = j->p;
     const rz_batch *batch = p->step->batch;
     const uint32_t n_seqs = batch->header->n_seqs, n_threads = p->engine->n_threads;
     uint32_t longest = 0;
-    j->n_tiles = 0;
-    for (uint32_t s = 0; s < n_seqs; s++) {
-        const uint32_t first = batch->seq_first_row[s], end = batch->seq_first_row[s + 1];
-        p->tile_first[s] = j->n_tiles;
-        j->n_tiles += (end - first + j->tile_tokens - 1) / j->tile_tokens;
-        longest = rz_cpu_most(longest, batch->row_position[end - 1] + 1);
+    for (uint32_t s = 0; s < n_seqs; s++)
+        longest = rz_cpu_most(longest, batch->row_position[batch->seq_first_row[s + 1] - 1] + 1);
+    cut(j);
+    while (j->tile_tokens > 1 && n_threads > 1 && j->n_tiles * j->n_key_heads * j->n_groups < 4 * n_threads) {
+        j->tile_tokens = (j->tile_tokens + 1) / 2;
+        cut(j);
     }
     const uint32_t n_parts = (longest + RZ_PART_KEYS - 1) / RZ_PART_KEYS;
     const bool is_decode = is_cached(j) && batch->header->n_tokens == n_seqs;

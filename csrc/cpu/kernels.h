@@ -59,9 +59,7 @@ typedef struct rz_x8 {
     const uint8_t *n_high_in; /* [parts][n_rows]: how many of them each part of the columns has (rz_part_blocks) */
 } rz_x8;
 
-/* The same with 8 bits more, x = scale * (q + low / 256), where a block's largest number is RZ_FINE_OVER_RMS times its
- * row's root mean square: queries of attention. [64] */
-#define RZ_FINE_OVER_RMS 4.0f
+/* The same with 8 bits more, x = scale * (q + low / 256), in some blocks or in all: queries of attention. [64] */
 typedef struct rz_xq {
     int8_t q[32];
     float scale;
@@ -141,7 +139,8 @@ typedef struct rz_cpu_rows {
     /* A whole row to int8, n a multiple of 32; its blocks are x_rows apart, and so are the counts of outliers in each
      * part. Returns how many there are in all. */
     uint32_t (*to_int8)(const float *x, uint32_t n, rz_xblock *q, size_t x_rows, rz_xhigh *high, uint8_t *high_in);
-    /* A whole row; n a multiple of 32. over: RZ_FINE_OVER_RMS, 0 = all blocks are fine. */
+    /* A whole row; n a multiple of 32. Blocks are fine whose largest number is above `over` times the row's root mean
+     * square; 0: all that are not zeros. */
     void (*quantize)(const float *x, uint32_t n, float over, rz_xq *q, rz_xlow *low, size_t q_rows);
     void (*glu)(uint32_t kind, float alpha, float limit, const float *g, const float *u, uint32_t n, float *y);
     void (*unary)(uint32_t kind, const float *x, uint32_t n, float *y);
@@ -152,6 +151,7 @@ typedef struct rz_cpu_rows {
     /* One head: the first n_rot columns turn by cos, sin [n_rot / 2]. pairs: 2i with 2i + 1, else i, i + n_rot / 2 */
     void (*rope)(const float *x, const float *cos, const float *sin, uint32_t n, uint32_t n_rot, uint32_t pairs,
                  float *y);
+    double (*exp_sum)(const float *x, uint32_t n, float max); /* rz_exp_sum (sample.h), the same bits */
 } rz_cpu_rows;
 
 /* How keys and values are kept. */

@@ -53,18 +53,27 @@ static struct {
 
 /* ---- items ------------------------------------------------------------------------------------------------------ */
 
-static bool claim(share *s, uint32_t *item) {
-    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return false;
-    *item = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
-    return *item < s->end;
+/* Up to `most` items, and half of what is left: how many. */
+static uint32_t claim(share *s, uint32_t most, uint32_t *item) {
+    const uint32_t next = atomic_load_explicit(&s->next, memory_order_relaxed);
+    if (next >= s->end) return 0;
+    const uint32_t half = (s->end - next + 1) / 2, n = most < half ? most : half;
+    *item = atomic_fetch_add_explicit(&s->next, n, memory_order_relaxed);
+    if (*item >= s->end) return 0;
+    return s->end - *item < n ? s->end - *item : n;
+}
+
+uint32_t rz_pool_next_run(uint32_t thread, uint32_t most, uint32_t *item) {
+    for (uint32_t i = 0; i < pool.n_threads; i++) {
+        const uint32_t from = thread + i < pool.n_threads ? thread + i : thread + i - pool.n_threads;
+        const uint32_t n = claim(&pool.shares[from], i == 0 ? most : 1, item);
+        if (n > 0) return n;
+    }
+    return 0;
 }
 
 bool rz_pool_next(uint32_t thread, uint32_t *item) {
-    for (uint32_t i = 0; i < pool.n_threads; i++) {
-        const uint32_t from = thread + i < pool.n_threads ? thread + i : thread + i - pool.n_threads;
-        if (claim(&pool.shares[from], item)) return true;
-    }
-    return false;
+    return rz_pool_next_run(thread, 1, item) > 0;
 }
 
 /* ---- workers ---------------------------------------------------------------------------------------------------- */

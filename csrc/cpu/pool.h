@@ -23,5 +23,8 @@ void rz_pool_run(uint32_t n_threads, uint32_t n_items, void (*fn)(void *arg, uin
 
 /* For fn: the next item of its own share, then of the others'. False when there is none left. */
 bool rz_pool_next(uint32_t thread, uint32_t *item);
+/* The same for several items in a row, *item .. *item + n - 1: up to `most`, but no more than half of what its own
+ * share still has, and one of the others'. Returns n, 0 when there is none left. */
+uint32_t rz_pool_next_run(uint32_t thread, uint32_t most, uint32_t *item);
 
 #endif

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define FEW_ROWS 32u
+#define FEW_ROWS_UNIT ((size_t)64 << 10) /* bytes of weights: less than nobody waits for */
+#define FEW_ROWS_RUN ((size_t)1 << 20)   /* of units that a thread takes in a row, so that its stream does not break */
 
 rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_t bias) {
     const rz_weight *spec = &p->ir->weights[weight - 1];
@@ -184,24 +186,34 @@ typedef struct job {
     rz_cpu_input x;
     bool is_own; /* each thread prepares the input for itself */
     uint32_t n_rows, n_blocks;
+    uint32_t run;                        /* units that a thread takes at once */
     uint32_t unit[RZ_PRODUCT_MATS];      /* stripes of a unit of each matrix */
     uint32_t first_unit[RZ_PRODUCT_MATS + 1];
 } job;
 
-/* Multiplies unit u, rows [row, row + n), and finishes it. */
-static void run_unit(const job *j, const rz_cpu_scratch *s, const rz_cpu_input *x, uint32_t u, uint32_t row,
-                     uint32_t n) {
-    const rz_cpu_product *d = j->d;
+/* The matrix of unit u. */
+static uint32_t matrix_of(const job *j, uint32_t u) {
     uint32_t m = 0;
     while (u >= j->first_unit[m + 1]) m++;
-    const uint32_t first = (u - j->first_unit[m]) * j->unit[m];
-    const uint32_t stripes = rz_cpu_least(j->unit[m], d->mats[m].stripes - first);
+    return m;
+}
+
+/* Multiplies `count` units of matrix m from u on, rows [row, row + n), and finishes them. */
+static void run_units(const job *j, const rz_cpu_scratch *s, const rz_cpu_input *x, uint32_t m, uint32_t u,
+                      uint32_t count, uint32_t row, uint32_t n) {
+    const rz_cpu_product *d = j->d;
+    const uint32_t unit = j->unit[m], first = (u - j->first_unit[m]) * unit;
+    const uint32_t stripes = rz_cpu_least(unit * count, d->mats[m].stripes - first);
     rz_cpu_multiply(j->p, s, &d->mats[m], first, stripes, x, row, n, s->tiles);
     if (d->after == RZ_AFTER_GLU) {
         float *up = s->tiles + (size_t)(stripes + 1) / 2 * 32 * n; /* behind the gate's tiles */
         rz_cpu_multiply(j->p, s, &d->mats[1], first, stripes, x, row, n, up);
     }
-    rz_cpu_after_product(j->p, s, d, m, first, stripes, row, n, s->tiles);
+    if (d->after != RZ_AFTER_HEADS) count = 1; /* all at once */
+    for (uint32_t i = 0; i < count; i++) {
+        float *tiles = s->tiles + (size_t)i * unit / 2 * 32 * n;
+        rz_cpu_after_product(j->p, s, d, m, first + i * unit, count == 1 ? stripes : unit, row, n, tiles);
+    }
 }
 
 static void run_items(void *arg, uint32_t thread) {
@@ -210,7 +222,7 @@ static void run_items(void *arg, uint32_t thread) {
     rz_cpu_input x = j->x;
     bool is_ready = !j->is_own;
     uint32_t item = 0;
-    while (rz_pool_next(thread, &item)) {
+    for (uint32_t n = 0; (n = rz_pool_next_run(thread, j->run, &item)) > 0;) {
         if (rz_cpu_cancelled(j->p)) continue;
         if (!is_ready) {
             rz_cpu_int8_rows own = s->int8;
@@ -222,8 +234,28 @@ static void run_items(void *arg, uint32_t thread) {
         const uint32_t block = item % j->n_blocks;
         const uint32_t row = (uint32_t)((uint64_t)j->n_rows * block / j->n_blocks);
         const uint32_t end = (uint32_t)((uint64_t)j->n_rows * (block + 1) / j->n_blocks);
-        run_unit(j, s, &x, item / j->n_blocks, row, end - row);
+        for (uint32_t u = item / j->n_blocks, stop = u + n; u < stop;) {
+            const uint32_t m = matrix_of(j, u), count = rz_cpu_least(stop, j->first_unit[m + 1]) - u;
+            run_units(j, s, &x, m, u, count, row, end - row);
+            u += count;
+        }
     }
+}
+
+/* Stripes of a unit for few rows; a kernel takes `step` at once. */
+static uint32_t few_rows_unit(const rz_cpu_matrix *m, uint32_t n_rows, uint32_t step) {
+    if (n_rows <= 8 && m->layout < RZ_N_INT8) step = 1; /* no panels */
+    const uint32_t fit = (uint32_t)(FEW_ROWS_UNIT / m->stripe_bytes) / step * step;
+    return rz_cpu_most(step, rz_cpu_least(16, fit));
+}
+
+/* Units that a thread takes in a row: only of one block of rows, and their results must fit. */
+static uint32_t units_in_a_run(const job *j, uint32_t tile_floats) {
+    const uint32_t bytes = (uint32_t)(j->unit[0] * j->d->mats[0].stripe_bytes);
+    const bool odd_heads = j->d->after == RZ_AFTER_HEADS && j->unit[0] % 2 != 0; /* end in the middle of a tile */
+    if (j->n_rows > FEW_ROWS || j->n_blocks > 1 || odd_heads) return 1;
+    const uint32_t fit = RZ_UNIT_FLOATS / (tile_floats * j->n_rows);
+    return rz_cpu_most(1, rz_cpu_least((uint32_t)FEW_ROWS_RUN / bytes, fit));
 }
 
 /* Chooses units: whole heads, else runs of stripes; and blocks of rows so that results of a unit fit tiles and
@@ -235,9 +267,10 @@ static void choose_units(job *j) {
     uint32_t widest = 2;
     for (uint32_t m = 0; m < n_mats; m++) {
         uint32_t unit = d->mats[m].layout < RZ_N_INT8 ? 2 : 4; /* what a kernel takes at once */
-        if (d->after == RZ_AFTER_HEADS) unit = d->heads[m].cols / RZ_STRIPE_ROWS;
+        if (d->after == RZ_AFTER_HEADS)
+            unit = d->heads[m].cols / RZ_STRIPE_ROWS;
         else if (j->n_rows <= FEW_ROWS)
-            unit = rz_cpu_most(2, rz_cpu_least(16, d->mats[m].stripes / (n_threads * 16) & ~1u));
+            unit = few_rows_unit(&d->mats[m], j->n_rows, unit);
         j->unit[m] = unit;
         j->first_unit[m + 1] = j->first_unit[m] + (d->mats[m].stripes + unit - 1) / unit;
         widest = rz_cpu_most(widest, unit);
@@ -248,6 +281,7 @@ static void choose_units(job *j) {
     while (j->first_unit[n_mats] * j->n_blocks < 8 * n_threads && j->n_rows / (j->n_blocks + 1) > FEW_ROWS) {
         j->n_blocks++;
     }
+    j->run = units_in_a_run(j, tile_floats);
     for (uint32_t m = n_mats; m < RZ_PRODUCT_MATS; m++) j->first_unit[m + 1] = j->first_unit[n_mats];
 }
 

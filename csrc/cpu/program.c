@@ -261,7 +261,8 @@ static void sample_items(void *arg, uint32_t thread) {
         if (atomic_load_explicit(s->step->cancel, memory_order_relaxed)) continue;
         const float *row = s->logits ? s->logits + (size_t)s->step->batch->out_row[i] * vocab : NULL;
         const uint32_t first = s->results[i].top_first;
-        rz_sample_out(row, vocab, s->step, i, s->masks, s->p->scratch[thread].sample, &s->results[i], s->tops + first);
+        rz_sample_out(row, vocab, s->step, i, s->masks, s->p->engine->kernels->rows->exp_sum,
+                      s->p->scratch[thread].sample, &s->results[i], s->tops + first);
         s->results[i].top_first = first;
     }
 }

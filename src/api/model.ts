@@ -36,7 +36,7 @@ import { type AnswerMarks, answerMarksOf, checkTools, compileAnswer, planAnswer 
 import { Conversation, type StartGeneration } from "./chat.ts";
 import { RunningGeneration } from "./generation.ts";
 import { checkGenerate, checkNumber, checkPlacement, checkSource, checkValues } from "./options.ts";
-import { checkTokens, isMessages, throwIfAborted } from "./prompt.ts";
+import { checkTokens, decodeInTurns, isMessages, throwIfAborted } from "./prompt.ts";
 import { OpenSession } from "./session.ts";
 import { watchValues } from "./watch.ts";
 
@@ -152,7 +152,7 @@ export class Model implements AsyncDisposable {
   async detokenize(tokens: ArrayLike<number>, options: { signal?: AbortSignal } = {}): Promise<string> {
     this.#checkOpen();
     throwIfAborted(options.signal);
-    return await Promise.resolve(this.#tokenizer.decode(checkTokens(tokens, this.info.vocabSize)));
+    return await decodeInTurns(tokens, this.#tokenizer.vocab, options.signal);
   }
 
   /** The text that the chat template makes of a conversation. */

@@ -243,6 +243,10 @@ export class ResultReader {
   logprob(out: number): number {
     return this.#floats[RESULT_HEADER_WORDS + RESULT_OUT_WORDS * out + 3]!;
   }
+  /** What a row says of its token and of the likeliest ones. */
+  scored(out: number): { logprob: number; top: { token: number; logprob: number }[] } {
+    return { logprob: this.logprob(out), top: this.top(out) };
+  }
   /** The likeliest tokens of a row as (token, logprob) pairs, best first. */
   top(out: number): { token: number; logprob: number }[] {
     const at = RESULT_HEADER_WORDS + RESULT_OUT_WORDS * out;

@@ -17,7 +17,7 @@ import type { Placement, PlanFacts } from "./protocol.ts";
 
 const CONTEXT_DEFAULT = 4096;
 /** Tokens of one step. Longer prompts come in chunks. */
-const STEP_TOKENS_MAX = { ref: 512, cpu: 512, cuda: 2048 } as const;
+const STEP_TOKENS_MAX = { ref: 512, cpu: 256, cuda: 2048 } as const;
 /** Share of the free memory that `contextSize: "auto"` takes: the rest is for everything else that runs. */
 const AUTO_SHARE = 0.9;
 
@@ -45,7 +45,7 @@ export function planFacts(model: PreparedModel): PlanFacts {
 function chooseKvDtype(model: PreparedModel, placement: Placement, backend: Backend): KvDtype {
   const kvDtype = placement.kvDtype ?? (backend === "ref" ? "f32" : "f16");
   const { headDim } = model.config;
-  if (backend === "cpu" && kvDtype === "q8_0" && headDim % 32 !== 0) {
+  if (backend !== "ref" && kvDtype === "q8_0" && headDim % 32 !== 0) {
     throw new RealizarError("UNSUPPORTED", `kvDtype "q8_0": heads of ${headDim} columns, the cpu executor needs 32 n`);
   }
   return kvDtype;

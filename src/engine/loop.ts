@@ -10,7 +10,7 @@ import { ChunkSize, companyOf } from "./chunk_size.ts";
 import { Flights, isLive, type Landing, type StepRunner } from "./flights.ts";
 import { Outbox } from "./outbox.ts";
 import { Output, type TextPieces } from "./output.ts";
-import { type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine, type WireLogprob } from "./protocol.ts";
+import { type FromEngine, type GenerationRequest, QUEUE_MAX, type ToEngine } from "./protocol.ts";
 import type { PlannedStep } from "./planned_step.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
@@ -52,10 +52,6 @@ function whyNoToken(flags: number, position: number): RealizarError {
     return new RealizarError("ARG", `no token is allowed at position ${position}`);
   }
   return new RealizarError("INTERNAL", `no token was sampled at position ${position} (flags ${flags})`);
-}
-
-function logprobOf(result: ResultReader, out: number): WireLogprob {
-  return { logprob: result.logprob(out), top: result.top(out) };
 }
 
 /** Runs the generations of one model. */
@@ -236,7 +232,7 @@ export class EngineLoop {
     scheduler.finished(
       step,
       (sequence, out) => this.#accept(this.#streams.get(sequence.id)!, result, out),
-      ({ id }, first, n) => this.#outbox.score(id, Array.from({ length: n }, (_, i) => logprobOf(result, first + i))),
+      ({ id }, first, n) => this.#outbox.score(id, Array.from({ length: n }, (_, i) => result.scored(first + i))),
     );
     this.#flights.release();
   }
@@ -279,7 +275,7 @@ export class EngineLoop {
     const full = sequence.tokens.length >= sequence.lengthMax;
     const ended = eog || output.stop !== undefined || full;
     if (ended && !eog && output.stop === undefined) text += output.finish();
-    const logprob = request.logprobs ? logprobOf(result, out) : undefined;
+    const logprob = request.logprobs ? result.scored(out) : undefined;
     // The token that ends a generation stands for no text and is not shown.
     this.#outbox.tell(request.id, text, eog ? [] : [token], eog ? undefined : logprob);
     if (!eog) stream.nShown++;

@@ -4,9 +4,9 @@
  *
  * A step holds one token of every sequence that decodes, oldest first, and with what is left of its token budget chunks
  * of prompts (chunk_size.ts). Where log-probabilities of a prompt are wanted a chunk has at most as many rows as the
- * step has outs. Clients take turns (waiting.ts, ledger.ts). A sequence gets a place when there are pages for all its known tokens. Decoding takes
- * pages as it grows; when there are none, the youngest loses its place and its pages and is computed again later: the
- * oldest that has a place always goes on.
+ * step has outs. Clients take turns (waiting.ts, ledger.ts). A sequence gets a place when there are pages for all its
+ * known tokens. Decoding takes pages as it grows; when there are none, the youngest loses its place and its pages and
+ * is computed again later: the oldest that has a place always goes on.
  */
 import { shareChunk } from "./chunk_size.ts";
 import { GENERATED_COST, Ledger } from "./ledger.ts";

@@ -9,6 +9,10 @@ const MAX_VALUES = 20_000;
 /** UTF-16 units of a grammar's texts. */
 const MAX_TEXT = 1 << 20;
 
+function tooMany(): RealizarError {
+  return new RealizarError("LIMIT", `the grammar has more than ${MAX_VALUES} values`);
+}
+
 /**
  * Refuses data that nests too deep (a cycle does), has too many values or too much text with `LIMIT`, and what is no
  * data with `ARG`. Walks without recursion and takes a few milliseconds at most.
@@ -18,7 +22,7 @@ export function checkSource(source: unknown): void {
   let nValues = 0, nText = 0;
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const [value, depth] = next;
-    if (++nValues > MAX_VALUES) throw new RealizarError("LIMIT", `the grammar has more than ${MAX_VALUES} values`);
+    if (++nValues > MAX_VALUES) throw tooMany();
     if (typeof value === "string") nText += value.length;
     else if (typeof value === "object" && value !== null) {
       if (depth >= MAX_NESTING) {
@@ -27,6 +31,8 @@ export function checkSource(source: unknown): void {
       const prototype: unknown = Object.getPrototypeOf(value);
       const isPlain = Array.isArray(value) || prototype === null || Object.getPrototypeOf(prototype) === null;
       if (!isPlain) throw new RealizarError("ARG", "grammar: got an object of a class in it, expected data");
+      // The names of a long array's elements alone would take a while.
+      if (Array.isArray(value) && value.length > MAX_VALUES) throw tooMany();
       for (const key of Object.keys(value)) {
         nText += key.length;
         open.push([(value as Record<string, unknown>)[key], depth + 1]);

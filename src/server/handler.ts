@@ -31,7 +31,7 @@ export interface HandlerOptions {
   corsOrigins?: readonly string[] | undefined;
   /**
    * Header in which a proxy names who asks, such as `x-real-ip`; of a list the last counts. Only where every request
-   * comes through a proxy that sets it. Default none: clients are told apart by their API keys, else by their addresses.
+   * comes through a proxy that sets it. Default none: clients are told apart by API keys, else by addresses.
    */
   clientHeader?: string | undefined;
   /** Limits other than the defaults. */

@@ -1,7 +1,7 @@
 /**
  * Parsing long JSON with a turn for others now and then. The runtime's own parser does the work, on pieces: runs of
  * elements or members, and runs of characters of long strings. What it makes of the whole is what `JSON.parse` makes,
- * but that more than 64 KiB of a number, or 1 MiB of white space, are refused.
+ * but that more than 64 KiB of a number, or of white space around a colon, are refused.
  */
 import { type JsonScan, PIECE_BYTES } from "./json_scan.ts";
 import { Turns } from "./turns.ts";
@@ -11,20 +11,20 @@ const BRACKET = 0x5b, BRACE = 0x7b;
 const TO_CLOSING = 2;
 /** Bytes of `\uXXXX` but the last. */
 const ESCAPE_BYTES = 5;
-/** Bytes of white space in a row. */
-const SPACES_MAX = 1 << 20;
+/** Bytes of white space between a name and its value. */
+const SPACES_MAX = 1 << 16;
 
 function isSpace(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
-/** Parses the bytes of a JSON text that `scan` has seen whole. Throws `SyntaxError` for what is no JSON, or no UTF-8. */
+/** Parses the bytes of a JSON text that `scan` has seen whole. Throws what `JSON.parse` and `TextDecoder` throw. */
 export async function parsePieces(bytes: Uint8Array, scan: JsonScan): Promise<unknown> {
   if (!scan.isClosed) throw new SyntaxError("unexpected end");
   const hasMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
   const reader = new PieceReader(bytes, scan.large, hasMark ? 3 : 0);
   const value = await reader.value();
-  reader.end();
+  await reader.end();
   return value;
 }
 
@@ -42,14 +42,14 @@ class PieceReader {
   }
 
   /** Nothing but white space follows. */
-  end(): void {
-    this.#skipSpace();
+  async end(): Promise<void> {
+    await this.#pastSpace();
     if (this.#at < this.#bytes.length) this.#fail();
   }
 
   /** The value that begins at the next sign. */
   async value(): Promise<unknown> {
-    this.#skipSpace();
+    await this.#pastSpace();
     const start = this.#at, byte = this.#bytes[start];
     const end = this.#large.get(start);
     if (end !== undefined) return byte === BRACKET ? await this.#array(end) : await this.#object(end);
@@ -70,9 +70,16 @@ class PieceReader {
     if (this.#turns.isOver) await this.#turns.pass();
   }
 
-  #skipSpace(): void {
-    const start = this.#at;
-    while (isSpace(this.#bytes[this.#at])) if (++this.#at - start > SPACES_MAX) this.#fail();
+  /** Past white space, of which there may be much. */
+  async #pastSpace(): Promise<void> {
+    while (this.#skipSpace()) await this.#turn();
+  }
+
+  /** Past white space; true when there may be more. */
+  #skipSpace(): boolean {
+    const max = this.#at + SPACES_MAX;
+    while (this.#at < max && isSpace(this.#bytes[this.#at])) this.#at++;
+    return this.#at === max;
   }
 
   /** Past a string, whose opening quote is next. */
@@ -142,7 +149,7 @@ class PieceReader {
       this.#skipSpace();
       if (this.#bytes[this.#at] !== COLON) this.#fail();
       this.#at++;
-      this.#skipSpace();
+      if (this.#skipSpace()) this.#fail();
     };
     await this.#members(end, BRACE + TO_CLOSING, pastName, {
       run: (from, to) => {
@@ -180,7 +187,7 @@ class PieceReader {
       await this.#turn();
     };
     for (;;) {
-      this.#skipSpace();
+      await this.#pastSpace();
       const start = this.#at;
       pastName();
       const isLarge = this.#large.has(this.#at);
@@ -194,7 +201,7 @@ class PieceReader {
         to = this.#at;
         if (to - from > PIECE_BYTES) await flush();
       }
-      this.#skipSpace();
+      await this.#pastSpace();
       if (this.#at === end) break;
       if (bytes[this.#at] !== COMMA) this.#fail();
       this.#at++;

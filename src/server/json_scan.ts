@@ -1,6 +1,6 @@
 /** A look at JSON as its bytes come, before anything is parsed: how deep it nests, how much is in it, what is large. */
 
-const QUOTE = 0x22, BACKSLASH = 0x5c;
+const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c;
 const BRACKET = 0x5b, BRACE = 0x7b;
 /** From an opening bracket or brace to its closing one. */
 const TO_CLOSING = 2;
@@ -14,6 +14,8 @@ export class JsonScan {
   depth = 0;
   /** Strings (names of members too), arrays and objects. */
   nValues = 0;
+  /** Commas outside of strings: elements and members, but one of each array and object. */
+  nCommas = 0;
   /** Where arrays and objects of more than {@linkcode PIECE_BYTES} begin and where their closing signs are. */
   readonly large: Map<number, number> = new Map();
   /** Where those that are open began. */
@@ -65,7 +67,8 @@ export class JsonScan {
         this.nValues++;
         return i + 1;
       }
-      if (byte === BRACKET || byte === BRACE) this.#opens(i);
+      if (byte === COMMA) this.nCommas++;
+      else if (byte === BRACKET || byte === BRACE) this.#opens(i);
       else if (byte === BRACKET + TO_CLOSING || byte === BRACE + TO_CLOSING) this.#closes(i);
     }
     return bytes.length;

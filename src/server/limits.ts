@@ -7,7 +7,7 @@ export interface Limits {
   bodyBytes: number;
   /** Arrays and objects inside each other; default 128. */
   jsonDepth: number;
-  /** Strings (names of members too), arrays and objects of a body; default 50,000. */
+  /** Strings (names too), arrays and objects of a body, and 10 times as many values in all; default 50,000. */
   jsonValues: number;
   /** Bytes of all header names and values; default 32 KiB. */
   headerBytes: number;

@@ -1,8 +1,10 @@
 /** From a conversation to the tokens that an answer continues. */
+import { textsOf } from "../text/texts_of.ts";
 import type { ChatMessage, TemplateValue, ToolDefinition } from "../types.ts";
 import { tooLarge } from "./errors.ts";
 import { exceeds } from "./openai/messages.ts";
 import type { ServedModel } from "./served_model.ts";
+import { othersFirst } from "./turns.ts";
 
 /** A conversation as an API's body gives it. */
 export interface Conversation {
@@ -20,9 +22,15 @@ export function checkConversationBytes({ messages, tools, prefill }: Conversatio
     reasoning,
     ...toolCalls.map((call) => call.arguments),
   ]);
-  if (tools.length > 0) texts.push(JSON.stringify(tools));
-  if (exceeds([...texts, prefill], bytesMax)) throw tooLarge(`the messages have more than ${bytesMax} bytes`);
+  if (exceeds([...texts, prefill, ...textsOf(tools)], bytesMax)) {
+    throw tooLarge(`the messages have more than ${bytesMax} bytes`);
+  }
 }
+
+/** Messages from which on reading a conversation and sending it off are two pieces of work. */
+const LONG_MESSAGES = 1000;
+/** Characters of a text for which that is so. */
+export const LONG_TEXT: number = 1 << 18;
 
 /** Its tokens, as the chat template writes it. */
 export async function encodeConversation(
@@ -30,6 +38,9 @@ export async function encodeConversation(
   { messages, tools, templateValues, prefill }: Conversation,
   signal: AbortSignal,
 ): Promise<Int32Array> {
+  const isLong = messages.length > LONG_MESSAGES ||
+    messages.reduce((sum, { content }) => sum + content.length, 0) > LONG_TEXT;
+  if (isLong || tools.length > 0) await othersFirst();
   const offered = tools.length === 0 ? undefined : tools;
   const tokens = await model.tokenize(messages, { tools: offered, templateValues, signal });
   if (prefill === "") return tokens;

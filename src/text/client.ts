@@ -5,6 +5,7 @@ import type { WireGrammar } from "../grammar/wire.ts";
 import type { ChatMessage } from "../types.ts";
 import type { WorkerLike } from "../worker_like.ts";
 import type { FromText, RenderOptions, TextPrompt, TextRequest } from "./messages.ts";
+import { textsOf } from "./texts_of.ts";
 import type { VocabTables } from "./vocab.ts";
 
 /** Wall time of a chat template, which may do anything; a longer one is ended together with the Worker. */
@@ -227,7 +228,8 @@ export class TextClient {
 function templateLimit(messages: readonly ChatMessage[], { tools }: RenderOptions = {}): number {
   const lengthOf = ({ content, reasoning = "", toolCalls = [] }: ChatMessage): number =>
     (content?.length ?? 0) + reasoning.length + toolCalls.reduce((sum, call) => sum + call.arguments.length, 0);
-  const length = messages.reduce((sum, message) => sum + lengthOf(message), JSON.stringify(tools ?? null).length);
+  const ofTools = textsOf(tools).reduce((sum, text) => sum + text.length, 0);
+  const length = messages.reduce((sum, message) => sum + lengthOf(message), ofTools);
   return TEMPLATE_LIMIT_MS + length / CHARACTERS_PER_MS;
 }
 

@@ -1,6 +1,7 @@
 /* cuda_host_test.c - the CUDA executor's host half over a driver without a GPU (fake_driver.h): what it says when a GPU
  * cannot be used, memory that runs out, every call of the driver that fails, and contexts that are lost. */
 #include "core_fixture.h"
+#include "cuda.h"
 #include "error.h"
 #include "fake_driver.h"
 
@@ -73,6 +74,15 @@ static void test_code(void) {
     fake_gpu.no_native = fake_gpu.no_ptx = true;
     CHECK(rz_engine_open(&o) == -RZ_E_UNSUPPORTED && says("has no PTX for fake GPU (compute capability 9.0)"));
     CHECK(fake_gpu_is_clean() && fake_gpu.n_modules == 0 && nothing_is_left());
+}
+
+static void test_lists_of_code(void) {
+    CHECK(rzc_has_code("sm_80", 8, 0) && rzc_has_code("sm_80", 8, 9) && !rzc_has_code("sm_80", 9, 0));
+    CHECK(rzc_has_code("sm_80,sm_89", 8, 9) && !rzc_has_code("sm_89", 8, 6));
+    CHECK(rzc_has_code("sm_90a", 9, 0) && !rzc_has_code("sm_90a", 10, 0) && !rzc_has_code("sm_90a", 8, 0));
+    CHECK(rzc_has_code("sm_100,sm_120", 10, 3) && rzc_has_code("sm_100,sm_120", 12, 1));
+    CHECK(!rzc_has_code("sm_100,sm_120", 11, 0) && rzc_has_code("sm_100,sm_120,ptx", 11, 0));
+    CHECK(!rzc_has_code("", 9, 0) && !rzc_has_code("compute_80", 8, 0) && !rzc_has_code("sm_", 8, 0));
 }
 
 static void test_cycles(void) {
@@ -197,6 +207,7 @@ static void test_lost_weights(void) {
 int main(void) {
     test_reasons();
     test_code();
+    test_lists_of_code();
     test_cycles();
     test_failing_calls();
     test_no_memory();

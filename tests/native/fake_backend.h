@@ -29,6 +29,7 @@ typedef struct fake_program {
 static atomic_uint fake_forwards;
 static atomic_uint fake_forward_us; /* how long one takes */
 static atomic_bool fake_fails;      /* forwards fail with DEVICE */
+static atomic_bool fake_store_fails, fake_read_fails; /* weights, with DEVICE_LOST */
 static atomic_int fake_log[FAKE_LOG]; /* first input token of each forward */
 static atomic_uint fake_bad_tokens;
 
@@ -69,6 +70,7 @@ static uint32_t fake_weight_row_unit(void *engine, const rz_weight *spec) {
 
 static int32_t fake_weight_store(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, const uint8_t *src) {
     (void)engine;
+    if (atomic_load(&fake_store_fails)) return (int32_t)rz_fail(RZ_E_DEVICE_LOST, "fake: storing weights");
     const uint64_t row_bytes = t->spec.bytes / t->spec.n_experts / t->spec.rows;
     memcpy(t->data + row * row_bytes, src, n_rows * row_bytes);
     return RZ_OK;
@@ -77,6 +79,7 @@ static int32_t fake_weight_store(void *engine, const rz_tensor *t, uint32_t row,
 /* F32 only. */
 static int32_t fake_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t n_rows, float *out) {
     (void)engine;
+    if (atomic_load(&fake_read_fails)) return (int32_t)rz_fail(RZ_E_DEVICE_LOST, "fake: reading weights");
     memcpy(out, t->data + row * (uint64_t)t->spec.cols * 4, n_rows * (uint64_t)t->spec.cols * 4);
     return RZ_OK;
 }

@@ -153,6 +153,33 @@ static void test_failing_reads(void) {
     rz_test_fail_after(1, 0);
 }
 
+/* A device that takes no weights: they don't become ready, wherever the bytes come from; and one that gives none. */
+static void test_failing_stores(void) {
+    rz_progress progress;
+    float x[COLS];
+    write_file(FILE_BYTES);
+    for (int from_file = 0; from_file < 2; from_file++) {
+        const int32_t w = load(from_file ? 2 : 3, FILE_BYTES, 0);
+        if (from_file) CHECK(rz_weights_close((uint32_t)w) == 0);
+        atomic_store(&fake_store_fails, true);
+        const int32_t id = from_file ? load(2, FILE_BYTES, 0) : w;
+        if (!from_file) {
+            CHECK(rz_weights_write((uint32_t)id, 3, 0, file_bytes, EXPERTS * MATRIX_BYTES) == -RZ_E_DEVICE_LOST);
+        }
+        CHECK(rz_weights_poll((uint32_t)id, WAIT_MS, &progress) == -RZ_E_DEVICE_LOST && progress.state == 2);
+        CHECK(rz_weights_read((uint32_t)id, 1, 0, 1, x, COLS) == -RZ_E_DEVICE_LOST);
+        atomic_store(&fake_store_fails, false);
+        CHECK(rz_weights_close((uint32_t)id) == 0);
+    }
+    const int32_t w = load(2, FILE_BYTES, 0);
+    CHECK(rz_weights_poll((uint32_t)w, WAIT_MS, &progress) == 1);
+    atomic_store(&fake_read_fails, true);
+    CHECK(rz_weights_read((uint32_t)w, 1, 0, 1, x, COLS) == -RZ_E_DEVICE_LOST);
+    atomic_store(&fake_read_fails, false);
+    CHECK(rz_weights_read((uint32_t)w, 1, 0, 1, x, COLS) == (int32_t)COLS);
+    CHECK(rz_weights_close((uint32_t)w) == 0);
+}
+
 static void test_failing_allocations(void) {
     int32_t w = 0;
     write_file(FILE_BYTES);
@@ -234,6 +261,7 @@ int main(void) {
     test_bad_files();
     test_bad_table();
     test_failing_reads();
+    test_failing_stores();
     test_failing_allocations();
     test_memory();
     test_both();

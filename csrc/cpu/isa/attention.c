@@ -41,8 +41,8 @@ AI void scores(const int F, const void *k0, const void *k1, const void *const ne
     UNROLL for (int t = 0; t < M; t++) a[t][0] = a[t][1] = splat(0);
     for (uint32_t d = 0; d < k_cols; d++) {
         const f32v u = load_kv(F, at(F, k0, 16 * (size_t)d)), v = load_kv(F, at(F, k1, 16 * (size_t)d));
-        __builtin_prefetch(at(F, next[0], 16 * (size_t)d));
-        __builtin_prefetch(at(F, next[1], 16 * (size_t)d));
+        __builtin_prefetch(at(F, next[0], 16 * (size_t)d), 0, 2);
+        __builtin_prefetch(at(F, next[1], 16 * (size_t)d), 0, 2);
         UNROLL for (int t = 0; t < M; t++) {
             a[t][0] = fma_f(u, splat(q[t][d]), a[t][0]);
             a[t][1] = fma_f(v, splat(q[t][d]), a[t][1]);
@@ -69,14 +69,14 @@ AI void scores_q8(const rz_cpu_run *r, const void *k, const void *next, const rz
         const f32v scale = load_half(scales + 32 * (size_t)b);
         dot_sum sum[TILE];
         uint32_t fine = 0;
-        if (b % 2 == 0) __builtin_prefetch(next_scales + 32 * (size_t)b);
+        if (b % 2 == 0) __builtin_prefetch(next_scales + 32 * (size_t)b, 0, 2);
         UNROLL for (int t = 0; t < M; t++) {
             fine |= x[t * blocks].is_fine;
             sum[t] = dot_start(splat_i(RZ_CPU_SIGNED8 ? 0 : (int32_t)((uint32_t)x[t * blocks].less[2] << 7)));
         }
         UNROLL for (uint32_t l = 0; l < 8; l++) {
             const u8v v = load_b(lines + 64 * l);
-            __builtin_prefetch(ahead + 64 * l);
+            __builtin_prefetch(ahead + 64 * l, 0, 2);
             UNROLL for (int t = 0; t < M; t++) dot_line(&sum[t], v, x[t * blocks].q + 4 * l, l, 8);
         }
         if (fine) {
@@ -107,7 +107,7 @@ AI void values(const int F, const rz_cpu_run *r, const void *const *v, uint32_t 
         const char *row = at(F, v[key / 16], element);
         const void *next = v[key / 16 + 4];
         UNROLL for (int n = 0; next && n < N; n += F == F16 ? 2 : 1)
-            __builtin_prefetch(at(F, next, element + 16 * (size_t)n));
+            __builtin_prefetch(at(F, next, element + 16 * (size_t)n), 0, 2);
         f32v u[4];
         UNROLL for (int n = 0; n < N; n++) u[n] = load_kv(F, at(F, row, 16 * (size_t)n));
         UNROLL for (int t = 0; t < M; t++)
@@ -128,12 +128,12 @@ AI void values_q8(const rz_cpu_run *r, const void *const *v, uint32_t col, uint3
         const char *rows = (const char *)v[g] + col, *next = v[g + 4] ? (const char *)v[g + 4] + col : rows;
         const uint32_t begin = low > 16 * g ? low - 16 * g : 0, end = high - 16 * g < 16 ? high - 16 * g : 16;
         const f32v scale = load_half((const char *)v[g] + r->v_scales + col);
-        if (col % 64 == 0) __builtin_prefetch(next - col + r->v_scales + col);
+        if (col % 64 == 0) __builtin_prefetch(next - col + r->v_scales + col, 0, 2);
         UNROLL for (int t = 0; t < M; t++) store_f(w[t], load_f(p[t] + 16 * g) * scale);
         for (uint32_t key = begin; key < end; key++) {
             const f32v u0 = load_bytes(rows + (size_t)key * r->v_stride);
             const f32v u1 = load_bytes(rows + (size_t)key * r->v_stride + 16);
-            if (col % 64 == 0) __builtin_prefetch(next + (size_t)key * r->v_stride);
+            if (col % 64 == 0) __builtin_prefetch(next + (size_t)key * r->v_stride, 0, 2);
             UNROLL for (int t = 0; t < M; t++) {
                 a[t][0] = fma_f(u0, splat(w[t][key]), a[t][0]);
                 a[t][1] = fma_f(u1, splat(w[t][key]), a[t][1]);

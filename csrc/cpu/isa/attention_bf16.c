@@ -32,6 +32,8 @@ BF16 AI void round_32(const float *x, uint32_t n, uint32_t *y) {
     memcpy(y, all, n * sizeof(uint16_t));
 }
 
+AI __m256i load_halves(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+
 /* 16 pairs of halves as pairs of BF16, to the nearest; `even` in the low bits. */
 AI u32v pairs_of(__m256i even, __m256i odd) {
     const u32v e = (u32v)_mm512_cvtph_ps(even) + 0x8000u, o = (u32v)_mm512_cvtph_ps(odd) + 0x8000u;
@@ -45,40 +47,76 @@ AI void take_keys(const rz_cpu_run *r, uint32_t c, uint32_t *lines) {
     for (uint32_t g = 0; g < 4; g++, lines += 16) {
         const uint8_t *k = r->k[4 * c + g], *next = r->k[4 * c + g + 4] ? r->k[4 * c + g + 4] : k;
         for (uint32_t d = 0; d < r->k_cols / 2; d++) {
-            u32v pairs = {0};
-            if (k) {
-                __builtin_prefetch(next + 64 * (size_t)d);
-                pairs = pairs_of(_mm256_loadu_si256((const __m256i *)(const void *)(k + 64 * (size_t)d)),
-                                 _mm256_loadu_si256((const __m256i *)(const void *)(k + 64 * (size_t)d + 32)));
-            }
-            store_pairs(lines + (size_t)d * CHUNK, pairs);
+            const uint8_t *at = k ? k + 64 * (size_t)d : NULL;
+            if (k) __builtin_prefetch(next + 64 * (size_t)d, 0, 2);
+            store_pairs(lines + (size_t)d * CHUNK, k ? pairs_of(load_halves(at), load_halves(at + 32)) : (u32v){0});
         }
     }
 }
 
+/* Values of keys 2j and 2j + 1 of chunk c, as far as they are wanted. Returns twice the largest magnitude's bits. */
+AI __m256i value_pair(const rz_cpu_run *r, uint32_t c, uint32_t j, const bool has_even, const bool has_odd,
+                      uint32_t *lines, __m256i top) {
+    const size_t stride = (size_t)r->v_stride * 2, at = (size_t)(2 * j % 16) * stride;
+    const uint8_t *even = has_even || has_odd ? (const uint8_t *)r->v[4 * c + j / 8] + at : NULL, *next = even;
+    if (r->v[4 * c + j / 8 + 4]) next = (const uint8_t *)r->v[4 * c + j / 8 + 4] + at;
+    for (uint32_t col = 0; col < r->v_cols; col += 16) {
+        const __m256i zero = _mm256_setzero_si256();
+        const __m256i e = has_even ? load_halves(even + 2 * col) : zero;
+        const __m256i o = has_odd ? load_halves(even + stride + 2 * col) : zero;
+        if (has_even && has_odd && col % 32 == 0) {
+            __builtin_prefetch(next + 2 * col, 0, 2);
+            __builtin_prefetch(next + stride + 2 * col, 0, 2);
+        }
+        top = _mm256_max_epu16(top, _mm256_max_epu16(_mm256_add_epi16(e, e), _mm256_add_epi16(o, o)));
+        store_pairs(lines + col, pairs_of(e, o));
+    }
+    return top;
+}
+
 /* The values of keys low .. high - 1 of chunk c, zeros for the others. Returns whether all are finite. */
 AI bool take_values(const rz_cpu_run *r, uint32_t c, uint32_t low, uint32_t high, uint32_t *lines) {
-    __m256i top = _mm256_setzero_si256(); /* twice the magnitude's bits */
+    __m256i top = _mm256_setzero_si256();
     for (uint32_t j = 0; j < PAIRS; j++, lines += r->v_cols) {
-        const bool has[2] = {2 * j >= low && 2 * j < high, 2 * j + 1 >= low && 2 * j + 1 < high};
-        const uint32_t g = 4 * c + j / 8;
-        const size_t at = (size_t)(2 * j % 16) * r->v_stride * 2, stride = (size_t)r->v_stride * 2;
-        const uint8_t *v = r->v[g] ? (const uint8_t *)r->v[g] + at : NULL;
-        const uint8_t *next = r->v[g + 4] ? (const uint8_t *)r->v[g + 4] + at : v;
-        for (uint32_t col = 0; col < r->v_cols; col += 16) {
-            __m256i even = _mm256_setzero_si256(), odd = even;
-            if (has[0]) even = _mm256_loadu_si256((const __m256i *)(const void *)(v + 2 * col));
-            if (has[1]) odd = _mm256_loadu_si256((const __m256i *)(const void *)(v + stride + 2 * col));
-            if (has[0] && col % 32 == 0) __builtin_prefetch(next + 2 * col), __builtin_prefetch(next + stride + 2 * col);
-            top = _mm256_max_epu16(top, _mm256_add_epi16(even, even));
-            top = _mm256_max_epu16(top, _mm256_add_epi16(odd, odd));
-            store_pairs(lines + col, pairs_of(even, odd));
-        }
+        const bool has_even = 2 * j >= low && 2 * j < high, has_odd = 2 * j + 1 >= low && 2 * j + 1 < high;
+        if (has_even && has_odd)
+            top = value_pair(r, c, j, true, true, lines, top);
+        else if (has_even || has_odd)
+            top = value_pair(r, c, j, has_even, has_odd, lines, top);
+        else
+            memset(lines, 0, r->v_cols * sizeof(uint32_t));
     }
     return _mm256_cmpge_epu16_mask(top, _mm256_set1_epi16((short)0xf800)) == 0;
 }
 
 AI __m512bh splat_pair(const uint32_t *x) { return (__m512bh)_mm512_set1_epi32((int32_t)*x); }
+
+/* Columns 2d and 2d + 1 of the 16 keys of group g of the run, which are there. */
+AI __m512bh key_pairs(const rz_cpu_run *r, uint32_t g, uint32_t d) {
+    const uint8_t *k = (const uint8_t *)r->k[g] + 64 * (size_t)d;
+    return (__m512bh)pairs_of(_mm256_loadu_si256((const __m256i *)(const void *)k),
+                              _mm256_loadu_si256((const __m256i *)(const void *)(k + 32)));
+}
+
+/* take_keys and scores in one, for so few queries that keys are rounded where they are used. All groups are there. */
+BF16 AI void few_scores(const rz_cpu_run *r, uint32_t c, work *w, const int M) {
+    __m512 a[TILE][4];
+    const uint8_t *next[4];
+    UNROLL for (uint32_t g = 0; g < 4; g++) next[g] = r->k[4 * c + g + 4] ? r->k[4 * c + g + 4] : r->k[4 * c + g];
+    UNROLL for (int t = 0; t < M; t++) UNROLL for (int g = 0; g < 4; g++) a[t][g] = _mm512_setzero_ps();
+    _Pragma("clang loop unroll(disable)") for (uint32_t d = 0; d < r->k_cols / 2; d++) {
+        __m512bh k[4];
+        UNROLL for (uint32_t g = 0; g < 4; g++) {
+            k[g] = key_pairs(r, 4 * c + g, d);
+            __builtin_prefetch(next[g] + 64 * (size_t)d);
+        }
+        UNROLL for (int t = 0; t < M; t++) {
+            const __m512bh x = splat_pair(w->q[w->who[t]] + d);
+            UNROLL for (int g = 0; g < 4; g++) a[t][g] = _mm512_dpbf16_ps(a[t][g], k[g], x);
+        }
+    }
+    UNROLL for (int t = 0; t < M; t++) UNROLL for (int g = 0; g < 4; g++) store_f(w->s[t] + 16 * g, (f32v)a[t][g]);
+}
 
 /* Scores of M queries from w->who[i] on with the chunk. */
 BF16 AI void scores(work *w, uint32_t pairs, uint32_t i, const int M) {
@@ -121,6 +159,53 @@ BF16 AI void values(const work *w, const rz_cpu_queries *qs, uint32_t v_cols, ui
     UNROLL for (int t = 0; t < M; t++) UNROLL for (int n = 0; n < N; n++) store_f(o[t] + 16 * n, (f32v)a[t][n]);
 }
 
+/* take_values and values in one, for so few queries that values are rounded where they are used; every key of the chunk
+ * is seen. Returns false when a value is not finite: nothing is added then. */
+BF16 AI bool few_values(const rz_cpu_run *r, uint32_t c, const work *w, rz_cpu_queries *qs, const int M) {
+    const size_t stride = (size_t)r->v_stride * 2;
+    float out[TILE][COLS_MAX];
+    __m256i top = _mm256_setzero_si256(); /* twice the magnitude's bits */
+    for (uint32_t col = 0; col < r->v_cols; col += 64) {
+        __m512 a[TILE][4];
+        const uint32_t n = r->v_cols - col < 64 ? (r->v_cols - col) / 16 : 4;
+        UNROLL for (int t = 0; t < M; t++)
+            UNROLL for (uint32_t i = 0; i < 4; i++) {
+                const float *o = qs->o + (size_t)w->who[t] * r->v_cols + col + (i < n ? 16 * i : 0);
+                a[t][i] = (__m512)(load_f(o) * w->shrink[t]);
+            }
+        _Pragma("clang loop unroll(disable)") for (uint32_t j = 0; j < PAIRS; j++) {
+            const uint32_t g = 4 * c + j / 8;
+            const size_t at = (size_t)(2 * j % 16) * stride + 2 * col;
+            const uint8_t *v = (const uint8_t *)r->v[g] + at;
+            const uint8_t *next = r->v[g + 4] ? (const uint8_t *)r->v[g + 4] + at : v;
+            __m512bh pairs[4];
+            UNROLL for (uint32_t i = 0; i < 4; i++) {
+                const uint8_t *from = v + (i < n ? 32 * i : 0);
+                const __m256i even = _mm256_loadu_si256((const __m256i *)(const void *)from);
+                const __m256i odd = _mm256_loadu_si256((const __m256i *)(const void *)(from + stride));
+                top = _mm256_max_epu16(top, _mm256_add_epi16(even, even));
+                top = _mm256_max_epu16(top, _mm256_add_epi16(odd, odd));
+                pairs[i] = (__m512bh)pairs_of(even, odd);
+            }
+            UNROLL for (uint32_t i = 0; i < 4; i += 2) {
+                __builtin_prefetch(next + 32 * i);
+                __builtin_prefetch(next + stride + 32 * i);
+            }
+            UNROLL for (int t = 0; t < M; t++) {
+                const __m512bh x = splat_pair(w->p[t] + j);
+                UNROLL for (uint32_t i = 0; i < 4; i++) a[t][i] = _mm512_dpbf16_ps(a[t][i], pairs[i], x);
+            }
+        }
+        UNROLL for (int t = 0; t < M; t++)
+            UNROLL for (uint32_t i = 0; i < 4; i++)
+                if (i < n) store_f(out[t] + col + 16 * i, (f32v)a[t][i]);
+    }
+    if (_mm256_cmpge_epu16_mask(top, _mm256_set1_epi16((short)0xf800)) != 0) return false;
+    UNROLL for (int t = 0; t < M; t++)
+        memcpy(qs->o + (size_t)w->who[t] * r->v_cols, out[t], r->v_cols * sizeof(float));
+    return true;
+}
+
 BF16 AI void add_values(const work *w, const rz_cpu_queries *qs, uint32_t v_cols, uint32_t i, const int M) {
     uint32_t col = 0;
     for (; col + 64 <= v_cols; col += 64) values(w, qs, v_cols, col, i, M, 4);
@@ -151,6 +236,30 @@ BF16 static void all_values(const work *w, const rz_cpu_queries *qs, uint32_t v_
 #undef CALL
 }
 
+#define EACH_FEW(n, CALL)                                                                                            \
+    switch (n) {                                                                                                     \
+    case 1: CALL(1); break;                                                                                          \
+    case 2: CALL(2); break;                                                                                          \
+    case 3: CALL(3); break;                                                                                          \
+    case 4: CALL(4); break;                                                                                          \
+    case 5: CALL(5); break;                                                                                          \
+    default: CALL(6); break;                                                                                         \
+    }
+
+BF16 static void all_few_scores(const rz_cpu_run *r, uint32_t c, work *w) {
+#define CALL(M) few_scores(r, c, w, M)
+    EACH_FEW(w->n, CALL)
+#undef CALL
+}
+
+BF16 static bool all_few_values(const rz_cpu_run *r, uint32_t c, const work *w, rz_cpu_queries *qs) {
+    bool is_finite = false;
+#define CALL(M) is_finite = few_values(r, c, w, qs, M)
+    EACH_FEW(w->n, CALL)
+#undef CALL
+    return is_finite;
+}
+
 BF16 static void chunk(const rz_cpu_run *r, rz_cpu_queries *qs, work *w, uint32_t c) {
     const uint32_t first = r->first + c * CHUNK;
     uint32_t low[RZ_TILE_QUERIES], high[RZ_TILE_QUERIES], begin = CHUNK, end = 0;
@@ -163,8 +272,14 @@ BF16 static void chunk(const rz_cpu_run *r, rz_cpu_queries *qs, work *w, uint32_
         w->who[w->n++] = i;
     }
     if (w->n == 0) return;
-    take_keys(r, c, w->lines);
-    all_scores(w, r->k_cols / 2);
+    bool few = w->n <= TILE; /* and all of the chunk is seen by all */
+    for (uint32_t i = 0; i < w->n; i++) few &= low[i] == 0 && high[i] == CHUNK;
+    if (few) {
+        all_few_scores(r, c, w);
+    } else {
+        take_keys(r, c, w->lines);
+        all_scores(w, r->k_cols / 2);
+    }
     for (uint32_t i = 0; i < w->n; i++) {
         w->now[i] = visible_scores(r, qs, w->who[i], first, w->s[i]);
         w->shrink[i] = qs->top[w->who[i]] - w->now[i];
@@ -175,6 +290,7 @@ BF16 static void chunk(const rz_cpu_run *r, rz_cpu_queries *qs, work *w, uint32_
         round_32(w->s[i], 32, w->p[i]);
         round_32(w->s[i] + 32, 32, w->p[i] + 16);
     }
+    if (few && all_few_values(r, c, w, qs)) return;
     if (take_values(r, c, begin, end, w->lines)) {
         all_values(w, qs, r->v_cols);
         return;

@@ -7,7 +7,6 @@
 #define BF16 __attribute__((target("avx512bf16")))
 #define TILE_STRIPES 4
 #define TILE_ROWS 6
-#define PREFETCH_BYTES 2048
 
 BF16 static void round_row(const float *x, uint32_t n, uint16_t *y) {
     uint32_t i = 0;
@@ -26,9 +25,7 @@ BF16 AI void tile(const uint8_t *w, size_t stripe_bytes, const uint16_t *x, size
     _Pragma("clang loop unroll(disable)") for (uint32_t k = 0; k < pairs; k++) {
         __m512bh a[TILE_STRIPES];
         UNROLL for (int i = 0; i < S; i++) {
-            const uint8_t *line = w + i * stripe_bytes + 64 * (size_t)k;
-            a[i] = (__m512bh)_mm512_loadu_si512(line);
-            if (M == 1) __builtin_prefetch(line + PREFETCH_BYTES);
+            a[i] = (__m512bh)_mm512_loadu_si512(w + i * stripe_bytes + 64 * (size_t)k);
         }
         UNROLL for (int t = 0; t < M; t++) {
             int32_t pair;
@@ -60,8 +57,10 @@ BF16 AI void rows(const uint8_t *w, size_t stripe_bytes, const uint16_t *x, size
 BF16 static void direct(const uint8_t *stripes, size_t stripe_bytes, uint32_t n_stripes, const uint16_t *x,
                         size_t x_stride, uint32_t n_rows, uint32_t cols, float *c, size_t tile_stride) {
     const uint32_t pairs = (cols + 1) / 2;
+    /* With one or two rows memory is all that takes time, and it is fastest read in one stream (few.c). */
+    const uint32_t wide = n_rows > 2 ? n_stripes / TILE_STRIPES * TILE_STRIPES : 0;
     uint32_t s = 0;
-    for (; s + TILE_STRIPES <= n_stripes; s += TILE_STRIPES)
+    for (; s < wide; s += TILE_STRIPES)
         rows(stripes + s * stripe_bytes, stripe_bytes, x, x_stride, n_rows, pairs, c, tile_stride, s, TILE_STRIPES);
     for (; s < n_stripes; s++)
         rows(stripes + s * stripe_bytes, stripe_bytes, x, x_stride, n_rows, pairs, c, tile_stride, s, 1);

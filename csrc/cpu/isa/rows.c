@@ -344,6 +344,50 @@ static void rope(const float *x, const float *cos, const float *sin, uint32_t n,
     if (y != x && n_rot < n) memcpy(y + n_rot, x + n_rot, (n - n_rot) * sizeof(float));
 }
 
+/* rz_exp_f32 (exp_f32.h), number by number: no multiply-adds, so that every instruction set has its bits. */
+AI f32v exp_plain(f32v x) {
+    const f32v clamped = x > -87.0f ? x : -87.0f;
+    const f32v shifted = clamped * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+    const f32v r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+    f32v p = splat(1.0f / 5040.0f);
+    p = p * r + 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    const f32v power = (f32v)(((u32v)shifted + 127u) << 23);
+    return x > -87.0f ? p * power : splat(0);
+}
+
+static double exp_sum(const float *x, uint32_t n, float max) {
+    typedef double f64x8 __attribute__((ext_vector_type(8)));
+    double total = 0;
+    for (uint32_t first = 0; first < n; first += 256) {
+        const uint32_t end = n - first < 256 ? n : first + 256;
+        f64x8 lanes = 0;
+        uint32_t i = first;
+        for (; i + 16 <= end; i += 16) {
+            const f32v e = exp_plain(load_f(x + i) - max);
+            lanes += __builtin_convertvector(e.lo, f64x8);
+            lanes += __builtin_convertvector(e.hi, f64x8);
+        }
+        if (i < end) {
+            float e[16];
+            store_f(e, exp_plain(load_part(x + i, end - i) - max));
+            uint32_t k = 0;
+            for (; i + k + 8 <= end; k += 8)
+                for (uint32_t l = 0; l < 8; l++) lanes[l] += (double)e[k + l];
+            for (; i + k < end; k++) lanes[0] += (double)e[k];
+        }
+        double sum = 0;
+        for (uint32_t l = 0; l < 8; l++) sum += lanes[l];
+        total += sum;
+    }
+    return total;
+}
+
 extern const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows);
 const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows) = {
     .rms_norm = rms_norm,
@@ -357,4 +401,5 @@ const rz_cpu_rows RZ_CPU_TABLE(rz_cpu_rows) = {
     .scale = scale,
     .softcap = softcap,
     .rope = rope,
+    .exp_sum = exp_sum,
 };

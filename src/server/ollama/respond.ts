@@ -1,10 +1,11 @@
 /** From a generation to an answer of Ollama's API: one object, or a line of JSON for each piece. */
 import { RealizarError } from "../../errors.ts";
 import type { AnswerPart, GenerationPart, GenerationResult } from "../../types.ts";
-import { isFailure, jsonResponse, toApiError } from "../errors.ts";
+import { isFailure, toApiError } from "../errors.ts";
 import { withFirstNews } from "../first_news.ts";
 import type { Job, JobEvent } from "../job.ts";
-import { chatLogprobs } from "../openai/logprobs.ts";
+import { answerWith } from "../long_json.ts";
+import { wholeChatLogprobs } from "../openai/logprobs.ts";
 import { atSchemaField, type SchemaFields } from "../schema_field.ts";
 import type { Service } from "../service.ts";
 import { textStream } from "../sse.ts";
@@ -121,7 +122,7 @@ function endOf({ finishReason, usage, timings }: GenerationResult, startedAt: nu
 
 function logprobsOf(source: AnswerSource, logprobs: GenerationPart["logprobs"]): Record<string, unknown> {
   if (!source.logprobs || logprobs === undefined || logprobs.length === 0) return {};
-  return { logprobs: chatLogprobs(source.job.model, logprobs).content };
+  return { logprobs: wholeChatLogprobs(source.job.model, logprobs) };
 }
 
 async function* lines(
@@ -161,7 +162,7 @@ async function complete(source: AnswerSource): Promise<Response> {
   }
   job.close();
   const logprobs = logprobsOf(source, end!.logprobs);
-  return jsonResponse({ ...head(source), ...shape(whole), ...logprobs, ...endOf(end!, startedAt) });
+  return answerWith({ ...head(source), ...shape(whole), ...logprobs, ...endOf(end!, startedAt) });
 }
 
 /** Answers with the generation of a job, which is closed in the end. */

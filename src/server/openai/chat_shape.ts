@@ -1,7 +1,7 @@
 /** How chat completions write an answer: text, reasoning and calls, whole or piece by piece. */
 import type { AnswerPart, GenerationPart, GenerationResult, PartLogprob, ToolCall } from "../../types.ts";
 import type { NamedModel } from "../served_model.ts";
-import { chatLogprobs } from "./logprobs.ts";
+import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
 import { finishReasonOf, type Shape } from "./respond.ts";
 
 interface CallDelta {
@@ -71,6 +71,10 @@ function reasonOf(result: GenerationResult, isLegacy: boolean): string {
   return isLegacy ? "function_call" : "tool_calls";
 }
 
+function logprobsField(content: unknown): Record<string, unknown> {
+  return { content, refusal: null };
+}
+
 /** The shape of chat completions. `isLegacy`: calls are written as the one function call of the elder API. */
 export function chatShape({ name, model }: NamedModel, asksLogprobs: boolean, isLegacy: boolean): Shape {
   const id = `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`;
@@ -103,13 +107,18 @@ export function chatShape({ name, model }: NamedModel, asksLogprobs: boolean, is
       const told = logprobsOf(parts);
       if (Object.values(whole).every((value) => value === "") && told.length === 0) return undefined;
       const delta = isLegacy ? withoutTools(whole) : whole;
-      return choice(index, delta, null, asksLogprobs && told.length > 0 ? chatLogprobs(model, told) : null);
+      return choice(
+        index,
+        delta,
+        null,
+        asksLogprobs && told.length > 0 ? logprobsField(chatLogprobs(model, told)) : null,
+      );
     },
     end: (index, result) => choice(index, {}, reasonOf(result, isLegacy)),
     complete: (index, result) => ({
       index,
       message: messageOf(result, isLegacy),
-      logprobs: asksLogprobs ? chatLogprobs(model, logprobs.get(index) ?? []) : null,
+      logprobs: asksLogprobs ? logprobsField(wholeChatLogprobs(model, logprobs.get(index) ?? [])) : null,
       finish_reason: reasonOf(result, isLegacy),
     }),
   };

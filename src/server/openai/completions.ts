@@ -4,7 +4,7 @@ import { invalid, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import type { RouteContext } from "../route.ts";
 import type { NamedModel, ServedModel } from "../served_model.ts";
-import { type Echo, joinedLists, TextLogprobs } from "./logprobs.ts";
+import { type Echo, TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
 import { readSalt, readWanted } from "./sampling.ts";
@@ -14,18 +14,27 @@ const TOP_MAX = 20;
 /** A prompt as it was given. */
 type RawPrompt = string | number[];
 
-function isTokens(value: unknown): value is number[] {
-  return Array.isArray(value) && value.length > 0 && value.every((one) => Number.isInteger(one) && one >= 0);
+/** Whether a value is token ids; of more than fit the context only the first are looked at, and it is refused. */
+function isTokens(value: unknown, contextSize: number): value is number[] {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  const isId = (one: unknown): boolean => Number.isInteger(one) && (one as number) >= 0;
+  if (!value.slice(0, contextSize).every(isId)) return false;
+  checkRoom(value.length, contextSize, "prompt");
+  return true;
 }
 
 /** A text, token ids, texts, or lists of token ids. */
-function readPrompts(fields: Fields): RawPrompt[] {
+function readPrompts(fields: Fields, contextSize: number, promptsMax: number): RawPrompt[] {
   const expected = "a string, token ids, or an array of strings or of arrays of token ids";
   const value = fields.required("prompt", fields.any("prompt"), expected);
-  if (typeof value === "string" || isTokens(value)) return [value];
-  const isList = Array.isArray(value) && value.length > 0;
-  if (isList && (value.every((one) => typeof one === "string") || value.every(isTokens))) return value as RawPrompt[];
-  return fields.wrong("prompt", value, expected);
+  if (typeof value === "string" || isTokens(value, contextSize)) return [value];
+  if (!Array.isArray(value) || value.length === 0) return fields.wrong("prompt", value, expected);
+  const first = value.slice(0, promptsMax);
+  if (!first.every((one) => typeof one === "string") && !first.every((one) => isTokens(one, contextSize))) {
+    fields.wrong("prompt", value, expected);
+  }
+  if (value.length > promptsMax) throw invalid("n", `n: ${value.length} prompts, at most ${promptsMax} answers in all`);
+  return value as RawPrompt[];
 }
 
 async function encode(
@@ -40,7 +49,7 @@ async function encode(
     checkRoom(tokens.length, contextSize, "prompt");
     const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
     if (wrong !== undefined) throw invalid("prompt", `prompt: ${wrong} is no token, expected 0 to ${vocabSize - 1}`);
-    encoded.push(Int32Array.from(tokens));
+    encoded.push(tokens instanceof Int32Array ? tokens : new Int32Array(tokens));
   }
   return encoded;
 }
@@ -80,9 +89,7 @@ function shapeOf(
       const echo = echoOf(index);
       const text = (echo?.text ?? "") + result.text;
       if (!asksLogprobs) return choice(index, text, finishReasonOf(result));
-      const lists = new TextLogprobs(model, echo);
-      const prompt = lists.prompt(result.promptLogprobs ?? []).logprobs;
-      const logprobs = joinedLists(prompt, lists.next(result.logprobs ?? []));
+      const logprobs = new TextLogprobs(model, echo).whole(result.promptLogprobs ?? [], result.logprobs ?? []);
       return choice(index, text, finishReasonOf(result), logprobs);
     },
   };
@@ -96,7 +103,7 @@ export async function completions(context: RouteContext): Promise<Response> {
   const fields = new Fields(body);
   const named = service.modelOf(fields);
   const { model } = named;
-  const prompts = readPrompts(fields);
+  const prompts = readPrompts(fields, model.info.contextSize, limits.choices);
   const wanted = readWanted(fields, model.info.vocabSize, ["max_tokens"], "maxTokens");
   const logprobs = fields.number("logprobs", 0, TOP_MAX, true);
   const echo = fields.boolean("echo") ?? false;

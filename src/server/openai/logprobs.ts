@@ -1,5 +1,6 @@
 /** Log-probabilities in the two shapes of OpenAI's API. */
 import type { PartLogprob, PromptLogprob, TokenLogprob } from "../../types.ts";
+import { LongList } from "../long_json.ts";
 import type { ServedModel } from "../served_model.ts";
 
 /** JSON has no infinity: what is less likely than this is told as this. */
@@ -14,13 +15,27 @@ function textOf(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }
 
-/** The shape of chat completions. */
-export function chatLogprobs(model: ServedModel, logprobs: readonly PartLogprob[]): Record<string, unknown> {
-  const content = logprobs.map((one) => ({
-    ...tokenOf(model, one),
-    top_logprobs: one.top.map((other) => tokenOf(model, other)),
-  }));
-  return { content, refusal: null };
+/** One token in the shape of chat completions. */
+function chatLogprob(model: ServedModel, one: PartLogprob): Record<string, unknown> {
+  return { ...tokenOf(model, one), top_logprobs: one.top.map((other) => tokenOf(model, other)) };
+}
+
+/** Tokens in the shape of chat completions. */
+export function chatLogprobs(model: ServedModel, logprobs: readonly PartLogprob[]): unknown[] {
+  return logprobs.map((one) => chatLogprob(model, one));
+}
+
+/** The same of a whole answer, made when it is written. */
+export function wholeChatLogprobs(model: ServedModel, logprobs: readonly PartLogprob[]): LongList {
+  return new LongList(logprobs.length, (i) => chatLogprob(model, logprobs[i]!));
+}
+
+function finite(logprob: number): number {
+  return Math.max(logprob, LOGPROB_MIN);
+}
+
+function logprobOf({ logprob }: Score): number | null {
+  return logprob === undefined ? null : finite(logprob);
 }
 
 /** A token in the older shape, which has no bytes: parts of characters are written out. */
@@ -40,12 +55,14 @@ export interface Echo {
 }
 
 /** The older shape: four lists with an entry for each token. */
-export interface LogprobLists {
-  tokens: string[];
-  token_logprobs: (number | null)[];
-  top_logprobs: (Record<string, number> | null)[];
-  text_offset: number[];
+export interface LogprobLists<List = readonly unknown[]> {
+  tokens: List;
+  token_logprobs: List;
+  top_logprobs: List;
+  text_offset: List;
 }
+
+type Score = PromptLogprob | PartLogprob;
 
 /** How far away the text of a token is looked for when it is not the next of its prompt. */
 const SEARCH_LENGTH = 16;
@@ -55,8 +72,9 @@ export class TextLogprobs {
   readonly #model: ServedModel;
   readonly #echo: Echo;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  /** Characters so far, and tokens of the prompt. */
+  /** Characters so far. */
   #end = 0;
+  /** Tokens of the prompt so far, then 1 more. */
   #nEchoed = 0;
 
   /** `echo`: the prompt, which is told first. */
@@ -67,20 +85,59 @@ export class TextLogprobs {
 
   /** Tells about the next tokens of the prompt, and the text they stand for: all pieces together are the prompt's. */
   prompt(scores: readonly PromptLogprob[]): { text: string; logprobs: LogprobLists } {
-    const { text, nTokens } = this.#echo;
     const start = this.#end;
-    const logprobs = this.#lists(scores, (piece) => this.#find(piece));
-    this.#nEchoed += scores.length;
-    if (this.#nEchoed === nTokens) {
-      this.#end = text.length;
-      this.#decoder.decode(); // what was cut in the middle of a character is not the answer's
-    }
-    return { text: text.slice(start, this.#end), logprobs };
+    const logprobs = this.#lists(scores);
+    if (this.#nEchoed === this.#echo.nTokens) this.#end = this.#echo.text.length;
+    return { text: this.#echo.text.slice(start, this.#end), logprobs };
   }
 
   /** Tells about the next tokens of the answer. */
   next(logprobs: readonly PartLogprob[]): LogprobLists {
-    return this.#lists(logprobs, (piece) => this.#end + piece.length);
+    return this.#lists(logprobs);
+  }
+
+  /** The lists of a prompt and its answer, made when they are written; text offsets last. */
+  whole(prompt: readonly PromptLogprob[], answer: readonly PartLogprob[]): LogprobLists<LongList> {
+    const list = (of: (score: Score) => unknown): LongList =>
+      new LongList(prompt.length + answer.length, (i) => of(prompt[i] ?? answer[i - prompt.length]!));
+    return {
+      tokens: list((score) => this.#textOf(score)),
+      token_logprobs: list(logprobOf),
+      top_logprobs: list((score) => this.#topOf(score)),
+      text_offset: list((score) => this.#offsetOf(score)),
+    };
+  }
+
+  #lists(all: readonly Score[]): LogprobLists {
+    return {
+      tokens: all.map((score) => this.#textOf(score)),
+      token_logprobs: all.map(logprobOf),
+      top_logprobs: all.map((score) => this.#topOf(score)),
+      text_offset: all.map((score) => this.#offsetOf(score)),
+    };
+  }
+
+  #textOf({ token }: { token: number }): string {
+    return plainTextOf(this.#model.tokenBytes(token));
+  }
+
+  #topOf({ logprob, top }: Score): Record<string, number> | null {
+    return logprob === undefined
+      ? null
+      : Object.fromEntries(top.map((one) => [this.#textOf(one), finite(one.logprob)]));
+  }
+
+  /** Where a token begins; the next one is the next. */
+  #offsetOf({ token }: Score): number {
+    const { text, nTokens } = this.#echo;
+    const isPrompt = this.#nEchoed < nTokens;
+    // What was cut in the middle of a character at the prompt's end is not the answer's.
+    if (!isPrompt && this.#nEchoed++ === nTokens) [this.#end] = [text.length, this.#decoder.decode()];
+    const at = this.#end;
+    const piece = this.#decoder.decode(this.#model.tokenBytes(token), { stream: true });
+    this.#end = isPrompt ? this.#find(piece) : at + piece.length;
+    if (isPrompt) this.#nEchoed++;
+    return at;
   }
 
   /**
@@ -94,31 +151,4 @@ export class TextLogprobs {
     const next = text.slice(at, at + SEARCH_LENGTH + piece.length).indexOf(piece);
     return next < 0 ? at : at + next + piece.length;
   }
-
-  #lists(all: readonly (PromptLogprob | PartLogprob)[], endOf: (piece: string) => number): LogprobLists {
-    const textOf = (token: number): string => plainTextOf(this.#model.tokenBytes(token));
-    const finite = (logprob: number): number => Math.max(logprob, LOGPROB_MIN);
-    return {
-      tokens: all.map(({ token }) => textOf(token)),
-      token_logprobs: all.map(({ logprob }) => logprob === undefined ? null : finite(logprob)),
-      top_logprobs: all.map(({ logprob, top }) =>
-        logprob === undefined ? null : Object.fromEntries(top.map((one) => [textOf(one.token), finite(one.logprob)]))
-      ),
-      text_offset: all.map(({ token }) => {
-        const at = this.#end;
-        this.#end = endOf(this.#decoder.decode(this.#model.tokenBytes(token), { stream: true }));
-        return at;
-      }),
-    };
-  }
-}
-
-/** The lists of a prompt and of its answer as one. */
-export function joinedLists(a: LogprobLists, b: LogprobLists): LogprobLists {
-  return {
-    tokens: [...a.tokens, ...b.tokens],
-    token_logprobs: [...a.token_logprobs, ...b.token_logprobs],
-    top_logprobs: [...a.top_logprobs, ...b.top_logprobs],
-    text_offset: [...a.text_offset, ...b.text_offset],
-  };
 }

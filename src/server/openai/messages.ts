@@ -1,4 +1,5 @@
 /** Messages of a chat request. */
+import { Buffer } from "node:buffer";
 import type { ChatMessage, ToolCall } from "../../types.ts";
 import { unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
@@ -105,16 +106,5 @@ export function readMessages(fields: Fields): ChatMessage[] {
 export function exceeds(texts: readonly string[], bytesMax: number): boolean {
   const units = texts.reduce((sum, { length }) => sum + length, 0);
   if (units * 3 <= bytesMax || units > bytesMax) return units > bytesMax;
-  return texts.reduce((sum, text) => sum + utf8Bytes(text), 0) > bytesMax;
-}
-
-/** Bytes of a text in UTF-8. */
-function utf8Bytes(text: string): number {
-  let nBytes = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    // A surrogate pair has four bytes, two for each of its units.
-    if (unit >= 0x80) nBytes += unit >= 0x800 && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
-  }
-  return nBytes;
+  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0) > bytesMax;
 }

@@ -1,9 +1,10 @@
 /** From generations to the answers of OpenAI's API: one object, or a stream of chunks. */
 import { ReasoningCounter } from "../../api/reasoning.ts";
 import type { GenerateOptions, GenerationPart, GenerationResult } from "../../types.ts";
-import { invalid, isFailure, jsonResponse, toApiError } from "../errors.ts";
+import { invalid, isFailure, toApiError } from "../errors.ts";
 import { withFirstNews } from "../first_news.ts";
 import type { Job, JobEvent, JobPrompt } from "../job.ts";
+import { answerWith } from "../long_json.ts";
 import { DONE, eventOf, eventStream } from "../sse.ts";
 import type { Service } from "../service.ts";
 import { optionsOf, type Wanted } from "./sampling.ts";
@@ -140,7 +141,7 @@ export async function respond(service: Service, job: Job, shape: Shape, wanted: 
     for await (const _event of watched.events()) { /* results are kept by the job */ }
     job.close();
     const choices = job.results.map((result, index) => shape.complete(index, result));
-    return jsonResponse({ ...shape.whole, choices, usage: usageOf(job.results, wanted.n, watched.reasoningTokens) });
+    return answerWith({ ...shape.whole, choices, usage: usageOf(job.results, wanted.n, watched.reasoningTokens) });
   } catch (error) {
     job.close();
     throw error;

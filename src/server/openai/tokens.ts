@@ -1,10 +1,12 @@
 /** POST /tokenize and /detokenize, as vLLM has them. */
-import { invalid, jsonResponse, tooLarge } from "../errors.ts";
+import { invalid, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
-import { checkConversationBytes, encodeConversation } from "../prompt.ts";
+import { answerWith, LongList } from "../long_json.ts";
+import { checkConversationBytes, encodeConversation, LONG_TEXT } from "../prompt.ts";
 import type { RouteContext } from "../route.ts";
 import type { Service } from "../service.ts";
 import type { NamedModel } from "../served_model.ts";
+import { othersFirst, Turns } from "../turns.ts";
 import { readTemplateValues } from "./chat.ts";
 import { exceeds, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";
@@ -42,9 +44,18 @@ export async function tokenize({ service, request, body }: RouteContext): Promis
     const conversation = { messages, tools, templateValues, prefill: "" };
     checkConversationBytes(conversation, limits.promptBytes);
     tokens = await encodeConversation(model, conversation, signal);
-  } else tokens = await model.tokenize(prompt!, { addSpecial, special, signal });
-  return jsonResponse({ count: tokens.length, max_model_len: model.info.contextSize, tokens: [...tokens] });
+  } else {
+    if (prompt!.length > LONG_TEXT) await othersFirst();
+    tokens = await model.tokenize(prompt!, { addSpecial, special, signal });
+  }
+  const list = new LongList(tokens.length, (i) => tokens[i]);
+  return answerWith({ count: tokens.length, max_model_len: model.info.contextSize, tokens: list });
 }
+
+/** Tokens that are made text at a time. */
+const DETOKENIZED_MAX = 250_000;
+/** Tokens between two looks at the clock. */
+const CHECKED_AT_ONCE = 1 << 14;
 
 /** Text of `tokens`. */
 export async function detokenize({ service, body }: RouteContext): Promise<Response> {
@@ -52,8 +63,16 @@ export async function detokenize({ service, body }: RouteContext): Promise<Respo
   const { model } = modelOf(service, fields);
   const tokens = fields.required("tokens", fields.array("tokens"), "token ids");
   fields.refuseRest();
-  const isToken = (one: unknown): boolean => Number.isInteger(one) && (one as number) >= 0;
-  const wrong = tokens.findIndex((one) => !isToken(one) || (one as number) >= model.info.vocabSize);
-  if (wrong >= 0) fields.wrong(`tokens[${wrong}]`, tokens[wrong], `a token id below ${model.info.vocabSize}`);
-  return jsonResponse({ prompt: await model.detokenize(tokens as number[]) });
+  if (tokens.length > DETOKENIZED_MAX) throw tooLarge(`there are more than ${DETOKENIZED_MAX} tokens`);
+  const { vocabSize } = model.info;
+  const ids = new Int32Array(tokens.length);
+  const turns = new Turns();
+  for (const [i, one] of tokens.entries()) {
+    if (!Number.isInteger(one) || (one as number) < 0 || (one as number) >= vocabSize) {
+      fields.wrong(`tokens[${i}]`, one, `a token id below ${vocabSize}`);
+    }
+    ids[i] = one as number;
+    if (i % CHECKED_AT_ONCE === 0 && turns.isOver) await turns.pass();
+  }
+  return answerWith({ prompt: await model.detokenize(ids) });
 }

@@ -2,9 +2,10 @@
 import { ReasoningCounter } from "../../api/reasoning.ts";
 import { RealizarError } from "../../errors.ts";
 import type { GenerationResult } from "../../types.ts";
-import { isFailure, jsonResponse, toApiError } from "../errors.ts";
+import { isFailure, toApiError } from "../errors.ts";
 import { withFirstNews } from "../first_news.ts";
 import type { Job, JobEvent } from "../job.ts";
+import { answerWith, isLong, jsonPieces } from "../long_json.ts";
 import { chatLogprobs } from "../openai/logprobs.ts";
 import type { Service } from "../service.ts";
 import { eventStream } from "../sse.ts";
@@ -47,8 +48,7 @@ class Writer {
 
   constructor({ job, wanted }: ResponseSource) {
     const { model } = job;
-    const logprobsOf: ConstructorParameters<typeof OutputBuilder>[0] = (logprobs) =>
-      chatLogprobs(model, logprobs).content as unknown[];
+    const logprobsOf: ConstructorParameters<typeof OutputBuilder>[0] = (logprobs) => chatLogprobs(model, logprobs);
     this.#output = new OutputBuilder(wanted.logprobs ? logprobsOf : undefined);
     const created = Math.floor(Date.now() / 1000);
     this.#fields = { id: newId("resp"), object: "response", created_at: created, model: job.name, ...CONSTANT };
@@ -116,7 +116,12 @@ async function* responseEvents(
 async function* numbered(events: AsyncGenerator<ResponseEvent>): AsyncGenerator<string, void, undefined> {
   let n = 0;
   for await (const { type, ...fields } of events) {
-    yield `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: n++, ...fields })}\n\n`;
+    const data = { type, sequence_number: n++, ...fields };
+    if (isLong(data)) {
+      yield `event: ${type}\ndata: `;
+      yield* jsonPieces(data);
+      yield "\n\n";
+    } else yield `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
   }
 }
 
@@ -129,7 +134,7 @@ async function complete(source: ResponseSource): Promise<Response> {
     end ??= one.result;
   }
   source.job.close();
-  return jsonResponse(writer.finished(end!));
+  return answerWith(writer.finished(end!));
 }
 
 /** Answers with the generation of a job, which is closed in the end. */
