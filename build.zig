@@ -54,7 +54,7 @@ pub fn build(b: *std.Build) void {
     b.step("release", "only lib/librealizar").dependOn(&b.addInstallArtifact(release, .{}).step);
 
     const layout = b.step("layout", "bin/abi_layout: prints the struct layout of realizar.h, for the ABI test");
-    const replay = b.step("replay", "bin/replay: recorded calls on two executors of a library, for tests and embedders");
+    const replay = b.step("replay", "bin/replay: recorded calls on two executors of a library");
     const unit = b.step("test", "native unit tests, under UBSan");
     addNativeTests(b, target, tsan, &.{ .{ "abi_layout", layout }, .{ "replay", replay } }, unit);
 

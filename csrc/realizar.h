@@ -18,6 +18,9 @@
  * Queued work (steps) is run in order by one driver thread per engine. Failures of queued work are told by
  * rz_step_wait. Memory can run out only in an open: a step allocates nothing.
  *
+ * After a fault of a GPU everything of its engine answers -RZ_E_DEVICE_LOST, with the driver's first error. Close it: a
+ * new engine may open, but drivers (580 does) can refuse that GPU to the whole process from then on. ref and cpu go on.
+ *
  * All multi-byte data is little-endian. Structs have no hidden padding; sizes are in [brackets]. */
 #ifndef REALIZAR_H
 #define REALIZAR_H

@@ -38,17 +38,18 @@ void rzc_attention_needs(const rzc_program *p, uint64_t *floats, uint64_t *words
     }
 }
 
-/* Warps that compute, as many slots in a ring, and blocks an SM: what the shared memory holds (decode_attention.cu). */
+/* Warps that compute, slots in a ring (one or two of each warp), blocks an SM: what the shared memory holds
+ * (decode_attention.cu). */
 static rzc_shape decode_shape(const rzc_program *p, rzc_attention *a, bool q8) {
-    const uint32_t slot = q8 ? 136 * a->k_cols : 16384, heads = least(a->n_heads / a->n_kv_heads, RZC_DECODE_HEADS);
-    const uint32_t all = (uint32_t)p->engine->shared_max - 1024, room = RZC_DECODE_ROOM(a->k_cols);
-    const uint32_t each = slot + heads * (a->k_cols + 4) * 4, blocks = a->n_rows > 1 ? 2 : 1;
+    const uint32_t slot = q8 ? 68 * a->k_cols : 16384, heads = least(a->n_heads / a->n_kv_heads, RZC_DECODE_HEADS);
+    const uint32_t sums = heads * (a->k_cols + 4) * 4, room = RZC_DECODE_ROOM(a->k_cols);
+    const uint32_t blocks = a->n_rows > 1 ? 2 : 1, all = ((uint32_t)p->engine->shared_max - 1024) / blocks;
     uint32_t warps = RZC_DECODE_WARPS;
-    while (warps > 1 && room + warps * each > all / blocks) warps /= 2;
-    a->ring = warps;
+    while (warps > 1 && room + warps * (slot + sums) > all) warps /= 2;
+    a->ring = room + warps * (2 * slot + sums) <= all ? 2 * warps : warps;
     return (rzc_shape){.x = blocks * (uint32_t)p->engine->n_sms,
                        .threads = 32 * (warps + 1),
-                       .shared_bytes = room + warps * each,
+                       .shared_bytes = room + a->ring * slot + warps * sums,
                        .chained = true};
 }
 

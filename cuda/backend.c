@@ -17,7 +17,9 @@ rz_status rzc_check(rzc_engine *e, rz_cu_result result, const char *what) {
     rz_cu_error_text(e->cu, result, text, sizeof text);
     if (result == 2) return rz_fail(RZ_E_OOM_DEVICE, "cuda:%d: %s: %s", e->device, what, text);
     if (!is_sticky(result)) return rz_fail(RZ_E_DEVICE, "cuda:%d: %s: %s", e->device, what, text);
-    rz_fail(RZ_E_DEVICE_LOST, "cuda:%d: %s: %s; the engine is lost. Where no new one opens, only a new process can use the GPU", e->device, what, text);
+    rz_fail(RZ_E_DEVICE_LOST,
+            "cuda:%d: %s: %s; the engine is lost. Where no new one opens, only a new process can use the GPU",
+            e->device, what, text);
     rz_mutex_lock(&e->lock);
     if (!atomic_load(&e->lost)) memcpy(e->message, rz_fail_message(), sizeof e->message);
     atomic_store(&e->lost, true);
@@ -178,12 +180,10 @@ static rz_status find_kernels(rzc_engine *e) {
     }
     const int shared = e->shared_max - 1024; /* what it has beside */
     for (uint32_t i = 0; i < RZC_N_KERNELS; i++) {
-        const bool is_gemm = i >= RZC_K_gemm_q4k_32 && i <= RZC_K_gemm_r16_256;
-        const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_wgmma_q8_128 && i != RZC_K_half_k;
+        const bool big = i >= RZC_K_gemv_q4k_1 && i <= RZC_K_prompt_wgmma_q8_128;
         if (i != RZC_K_attention_k && i != RZC_K_best_k && !big) continue;
-        const int bytes = is_gemm ? e->shared_max : shared;
         const rz_status status = rzc_check(
-            e, e->cu->function_set(e->kernels[i], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, bytes), "shared memory of a kernel");
+            e, e->cu->function_set(e->kernels[i], RZ_CU_FUNC_MAX_DYNAMIC_SHARED, shared), "shared memory of a kernel");
         if (status != RZ_OK) return status;
     }
     return RZ_OK;

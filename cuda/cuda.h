@@ -39,10 +39,6 @@
     X(moe_many, moe_R_Q4_K) X(moe_many, moe_R_Q6_K) X(moe_many, moe_R_Q8_0) X(moe_many, moe_R_Q4_0)                   \
     X(moe_many, moe_R_Q4_1) X(moe_many, moe_R_Q5_0) X(moe_many, moe_R_Q5_1) X(moe_many, moe_R_Q5_K)                   \
     X(moe_many, moe_R_Q3_K) X(moe_many, moe_R_Q2_K) X(moe_many, moe_R_IQ4_NL) X(moe_many, moe_R_IQ4_XS)               \
-    X(gemm, half_k) X(gemm, gemm_q4k_32) X(gemm, gemm_q4k_64) X(gemm, gemm_q4k_128) X(gemm, gemm_q4k_256)             \
-    X(gemm, gemm_q6k_32) X(gemm, gemm_q6k_64) X(gemm, gemm_q6k_128) X(gemm, gemm_q6k_256)                             \
-    X(gemm, gemm_q80_32) X(gemm, gemm_q80_64) X(gemm, gemm_q80_128) X(gemm, gemm_q80_256)                             \
-    X(gemm, gemm_r16_32) X(gemm, gemm_r16_64) X(gemm, gemm_r16_128) X(gemm, gemm_r16_256)                             \
     X(prefill_product, prefill_x_f16) X(prefill_product, prefill_x_bf16)                                              \
     X(prefill_product, prefill_F16) X(prefill_product, prefill_BF16) X(prefill_product, prefill_Q4_0)                 \
     X(prefill_product, prefill_Q4_1) X(prefill_product, prefill_Q5_0) X(prefill_product, prefill_Q5_1)                \
@@ -54,20 +50,22 @@
     X(prefill_product, prefill_R_Q5_0) X(prefill_product, prefill_R_Q5_1) X(prefill_product, prefill_R_Q5_K)          \
     X(prefill_product, prefill_R_Q3_K) X(prefill_product, prefill_R_Q2_K) X(prefill_product, prefill_R_IQ4_NL)        \
     X(prefill_product, prefill_R_IQ4_XS)                                                                              \
-    X(prefill_wgmma, wgmma_R_Q4_K_256) X(prefill_wgmma, wgmma_R_Q4_K_128) X(prefill_wgmma, wgmma_R_Q4_K_64)           \
-    X(prefill_wgmma, wgmma_R_Q6_K_256) X(prefill_wgmma, wgmma_R_Q6_K_128) X(prefill_wgmma, wgmma_R_Q6_K_64)           \
-    X(prefill_wgmma, wgmma_R_Q8_0_256) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_64)           \
-    X(prefill_wgmma, wgmma_R_BF16_256) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_64)           \
-    X(prefill_wgmma, wgmma_R_F16_256) X(prefill_wgmma, wgmma_R_F16_128) X(prefill_wgmma, wgmma_R_F16_64)              \
-    X(prefill_wgmma, wgmma_R_Q4_0_256) X(prefill_wgmma, wgmma_R_Q4_0_128) X(prefill_wgmma, wgmma_R_Q4_0_64)           \
-    X(prefill_wgmma, wgmma_R_Q4_1_256) X(prefill_wgmma, wgmma_R_Q4_1_128) X(prefill_wgmma, wgmma_R_Q4_1_64)           \
-    X(prefill_wgmma, wgmma_R_Q5_0_256) X(prefill_wgmma, wgmma_R_Q5_0_128) X(prefill_wgmma, wgmma_R_Q5_0_64)           \
-    X(prefill_wgmma, wgmma_R_Q5_1_256) X(prefill_wgmma, wgmma_R_Q5_1_128) X(prefill_wgmma, wgmma_R_Q5_1_64)           \
-    X(prefill_wgmma, wgmma_R_Q5_K_256) X(prefill_wgmma, wgmma_R_Q5_K_128) X(prefill_wgmma, wgmma_R_Q5_K_64)           \
-    X(prefill_wgmma, wgmma_R_Q3_K_256) X(prefill_wgmma, wgmma_R_Q3_K_128) X(prefill_wgmma, wgmma_R_Q3_K_64)           \
-    X(prefill_wgmma, wgmma_R_Q2_K_256) X(prefill_wgmma, wgmma_R_Q2_K_128) X(prefill_wgmma, wgmma_R_Q2_K_64)           \
-    X(prefill_wgmma, wgmma_R_IQ4_NL_256) X(prefill_wgmma, wgmma_R_IQ4_NL_128) X(prefill_wgmma, wgmma_R_IQ4_NL_64)     \
-    X(prefill_wgmma, wgmma_R_IQ4_XS_256) X(prefill_wgmma, wgmma_R_IQ4_XS_128) X(prefill_wgmma, wgmma_R_IQ4_XS_64)     \
+    X(prefill_wgmma, wgmma_K_8) X(prefill_wgmma, wgmma_K_16) X(prefill_wgmma, wgmma_K_32)                             \
+    X(prefill_wgmma, wgmma_K_64) X(prefill_wgmma, wgmma_K_128) X(prefill_wgmma, wgmma_K_256)                          \
+    X(prefill_wgmma, wgmma_R_Q8_0_8) X(prefill_wgmma, wgmma_R_Q8_0_16) X(prefill_wgmma, wgmma_R_Q8_0_32)              \
+    X(prefill_wgmma, wgmma_R_Q8_0_64) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_256)           \
+    X(prefill_wgmma, wgmma_R_BF16_8) X(prefill_wgmma, wgmma_R_BF16_16) X(prefill_wgmma, wgmma_R_BF16_32)              \
+    X(prefill_wgmma, wgmma_R_BF16_64) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_256)           \
+    X(prefill_wgmma, wgmma_R_F16_16) X(prefill_wgmma, wgmma_R_F16_64) X(prefill_wgmma, wgmma_R_F16_256)               \
+    X(prefill_wgmma, wgmma_R_Q4_0_16) X(prefill_wgmma, wgmma_R_Q4_0_64) X(prefill_wgmma, wgmma_R_Q4_0_256)            \
+    X(prefill_wgmma, wgmma_R_Q4_1_16) X(prefill_wgmma, wgmma_R_Q4_1_64) X(prefill_wgmma, wgmma_R_Q4_1_256)            \
+    X(prefill_wgmma, wgmma_R_Q5_0_16) X(prefill_wgmma, wgmma_R_Q5_0_64) X(prefill_wgmma, wgmma_R_Q5_0_256)            \
+    X(prefill_wgmma, wgmma_R_Q5_1_16) X(prefill_wgmma, wgmma_R_Q5_1_64) X(prefill_wgmma, wgmma_R_Q5_1_256)            \
+    X(prefill_wgmma, wgmma_R_Q5_K_16) X(prefill_wgmma, wgmma_R_Q5_K_64) X(prefill_wgmma, wgmma_R_Q5_K_256)            \
+    X(prefill_wgmma, wgmma_R_Q3_K_16) X(prefill_wgmma, wgmma_R_Q3_K_64) X(prefill_wgmma, wgmma_R_Q3_K_256)            \
+    X(prefill_wgmma, wgmma_R_Q2_K_16) X(prefill_wgmma, wgmma_R_Q2_K_64) X(prefill_wgmma, wgmma_R_Q2_K_256)            \
+    X(prefill_wgmma, wgmma_R_IQ4_NL_16) X(prefill_wgmma, wgmma_R_IQ4_NL_64) X(prefill_wgmma, wgmma_R_IQ4_NL_256)      \
+    X(prefill_wgmma, wgmma_R_IQ4_XS_16) X(prefill_wgmma, wgmma_R_IQ4_XS_64) X(prefill_wgmma, wgmma_R_IQ4_XS_256)      \
     X(decode_attention, decode_f16_64) X(decode_attention, decode_f16_128) X(decode_attention, decode_q8_64)          \
     X(decode_attention, decode_q8_128) X(decode_attention, decode_placed_f16_64)                                      \
     X(decode_attention, decode_placed_f16_128) X(decode_attention, decode_placed_q8_64)                               \
@@ -86,7 +84,7 @@ typedef enum rzc_kernel {
 } rzc_kernel;
 
 #define RZC_MODULES(X)                                                                                                \
-    X(weights) X(ops) X(attention) X(matmul) X(gemv) X(gemm) X(prefill_product) X(prefill_wgmma)             \
+    X(weights) X(ops) X(attention) X(matmul) X(gemv) X(prefill_product) X(prefill_wgmma)             \
     X(place) X(decode_attention) X(prompt_attention) X(prompt_wgmma) X(best) X(moe) X(moe_many)
 typedef enum rzc_module {
 #define RZC_MODULE_ENUM(name) RZC_M_##name,
@@ -166,7 +164,7 @@ int32_t rzc_weight_read(void *engine, const rz_tensor *t, uint32_t row, uint32_t
 
 /* ---- program.c ---- */
 #define RZC_CLASSES 2u    /* of rows: up to RZC_FEW_ROWS, and more */
-#define RZC_FEW_ROWS 8u
+#define RZC_FEW_ROWS 4u
 #define RZC_GRAPH_ROWS 64u   /* decodes of one step that are captured, at most */
 #define RZC_ARGMAX_PARTS 32u /* of a row among many; of one among few: */
 #define RZC_ARGMAX_MOST 128u
@@ -197,11 +195,11 @@ typedef struct rzc_program {
     rz_cu_ptr memory; /* all of the following */
     rz_cu_ptr arena, batch, numbers, parts, arrivals;
     rz_cu_ptr argmax_parts, argmax_arrivals;
-    rz_cu_ptr half, half_scale; /* of many rows: x of a product as fp16; 0 = no such rows */
-    uint64_t half_key;          /* the value it holds in this step, 0 = none */
     rz_cu_ptr tiles; /* many rows of activations as 16 bit (prefill.c): scales, tiles */
     uint32_t tiles_value; /* whose they are in this step, 0 = nobody's */
     bool tiles_bf16;
+    uint32_t tiles_only; /* the value that in this step is nowhere else, 0 = none */
+    rz_cu_ptr tile_parts, tile_arrivals; /* output tiles of products that blocks share */
     rz_cu_ptr staged; /* x of a product of few rows: gemv.c */
     rzc_moe_room moe;
     rz_cu_ptr heads; /* queries, keys and values of few rows, before they are placed */

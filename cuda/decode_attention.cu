@@ -244,10 +244,10 @@ __device__ __forceinline__ void stage(const rzc_attention &p, Room<D> &room, con
                 const signed char q = quantized(x[j], scale);
                 u8 *chunk = page + ((u64)(i / 64) << l.shift) * 68;
                 room.fresh8[is_v][c] = q;
-                if (writes) chunk[at * 64 + ((i / 16 % 4 ^ at >> 1 & 3) << 4) + i % 16] = (u8)q;
+                if (writes) chunk[q8_row(l.shift, at) + ((i / 16 % 4 ^ at >> 1 & 3) << 4) + i % 16] = (u8)q;
                 if (lane == 0) {
                     room.fresh_scale[is_v][j] = scale;
-                    if (writes) *(__half *)(chunk + (64u << l.shift) + (((i / 32 % 2) << l.shift) + at) * 2) = scale;
+                    if (writes) *(__half *)(chunk + q8_scale(l.shift, at, i / 32 % 2)) = scale;
                 }
             } else {
                 const __half h = __float2half_rn(x[j]);

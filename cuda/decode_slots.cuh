@@ -5,7 +5,7 @@
 #include "wgmma.cuh"
 
 template <int D, bool Q8> struct Shape {
-    static constexpr u32 CHUNKS = D / 64, TOKENS = Q8 || D == 64 ? 64 : 32;
+    static constexpr u32 CHUNKS = D / 64, TOKENS = Q8 || D == 128 ? 32 : 64;
     static constexpr u32 CHUNK = TOKENS * (Q8 ? 68 : 128), V = CHUNK * CHUNKS, SLOT = 2 * V; // bytes
 };
 struct Layer { // keys, then values
@@ -47,8 +47,8 @@ __device__ __forceinline__ void copy_piece(u32 to, const u8 *from, u32 n_bytes, 
 #endif
 }
 
-// All pieces of a slot of TOKENS tokens, by one warp, in the general way: where a slot lies in several pages, or Q8_0
-// in pages that are no slot. page: of its first token. Tokens behind `end` need not have a page.
+// All pieces of a slot of TOKENS tokens, by one warp, where it lies in several pages. page: of its first token. Tokens
+// behind `end` need not have a page.
 template <int D, bool Q8>
 __device__ __noinline__ void copy_pieces(Layer l, u32 kv, u32 token, u32 page, u32 table, u32 end, u32 to,
                                          u32 barrier) {
@@ -82,12 +82,12 @@ template <int D, bool Q8> struct Copier {
     bool usual;
     __device__ Copier(const Layer &l) {
         const u32 piece = threadIdx.x % PIECES, is_v = piece & 1, chunk = piece / 2;
-        usual = Q8 ? 1u << l.shift == S::TOKENS : 1u << l.shift >= S::TOKENS;
+        usual = 1u << l.shift >= S::TOKENS;
         from = (is_v ? l.data[1] : l.data[0]) + ((u64)chunk << l.shift) * ROW;
         to = is_v * S::V + chunk * S::CHUNK, kv_bytes = (S::CHUNKS << l.shift) * ROW;
     }
     __device__ void copy(const Layer &l, u32 kv, u32 token, u32 page, u32 slot, u32 barrier) const {
-        const u32 t = Q8 ? 0 : token & ((1u << l.shift) - 1);
+        const u32 t = token & ((1u << l.shift) - 1);
         copy_piece(slot + to, from + page * l.page_bytes + (u64)kv * kv_bytes + t * ROW, S::CHUNK, barrier);
     }
 };

@@ -43,11 +43,7 @@ rz_status rzc_product_few(rzc_program *p, const rzc_product *product);
 /* Bytes that such products need for x of several rows. */
 uint64_t rzc_staged_bytes(const rzc_program *p);
 
-/* The same of many rows. value: whose rows x is (its fp16 form is kept until another value's is made), 0 = unknown. */
-bool rzc_can_gemm(const rzc_program *p, const rzc_product *product);
-rz_status rzc_product_many(rzc_program *p, const rzc_product *product, uint32_t value);
-
-/* Any product, the best way there is. */
+/* Any product, the best way there is. value: whose rows x is, 0 = unknown. */
 rz_status rzc_product_any(rzc_program *p, const rz_tensor *w, const rzc_product *product, uint32_t value);
 
 #endif

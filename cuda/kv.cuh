@@ -2,16 +2,26 @@
 //
 // A page has for each layer its keys, then its values: `tokens` rows of `cols` columns, in one of three ways:
 //   F16, cols a multiple of 64     [64 columns][token][128 bytes], 16-byte units of a row at unit ^ token % 8
-//   Q8_0, cols a multiple of 64    [64 columns]: [token][64 bytes], units at unit ^ token / 2 % 4;
-//                                  then [32 columns][token] scales in F16
+//   Q8_0, cols a multiple of 64    [64 columns][32 tokens (16 in pages of 16)]: [token][64 bytes], units at
+//                                  unit ^ token / 2 % 4; then [32 columns][token] scales in F16
 //   all others                     [token][cols], in Q8_0 blocks of 34 bytes
-// So any run of 8 tokens of a head is one piece for a bulk copy, read by ldmatrix without conflicts, and what wgmma
-// takes for a tile with the 128-byte swizzle. Bytes in all are those of rows. Every 32 columns of a key in Q8_0 are
-// multiplied by a Hadamard matrix first, and so is the query (docs/decisions/0027).
+// So a run of 8 tokens of a head (32 in Q8_0) is one piece for a bulk copy, read by ldmatrix without conflicts, and in
+// F16 what wgmma takes for a tile with the 128-byte swizzle. Bytes in all are those of rows. Every 32 columns of a key
+// in Q8_0 are multiplied by a Hadamard matrix first, and so is the query (docs/decisions/0027).
 #pragma once
 #include "dequant.cuh"
 
 enum { KV_F32 = 0, KV_F16 = 1, KV_Q8_0 = 8 };
+
+// Q8_0 in 64 columns: where the bytes of token t begin, and where its scale of half b is.
+__device__ __forceinline__ u32 q8_row(u32 shift, u32 t) {
+    const u32 g = min(shift, 5u);
+    return (t >> g) * (68u << g) + (t & ((1u << g) - 1)) * 64;
+}
+__device__ __forceinline__ u32 q8_scale(u32 shift, u32 t, u32 b) {
+    const u32 g = min(shift, 5u);
+    return (t >> g) * (68u << g) + (64u << g) + ((b << g) + (t & ((1u << g) - 1))) * 2;
+}
 
 // Keys (or values) of one sequence in one layer.
 struct Kv {
@@ -30,11 +40,11 @@ struct Kv {
                        : (t * cols + i) * 2;
     }
     __device__ u32 q8_at(u32 t, u32 i) const {
-        return chunked ? ((i / 64) << shift) * 68 + t * 64 + ((i / 16 % 4 ^ t >> 1 & 3) << 4) + i % 16
+        return chunked ? ((i / 64) << shift) * 68 + q8_row(shift, t) + ((i / 16 % 4 ^ t >> 1 & 3) << 4) + i % 16
                        : (t * (cols / 32) + i / 32) * 34 + 2 + i % 32;
     }
     __device__ u32 scale_at(u32 t, u32 i) const {
-        return chunked ? ((i / 64) << shift) * 68 + (64u << shift) + (((i / 32 % 2) << shift) + t) * 2
+        return chunked ? ((i / 64) << shift) * 68 + q8_scale(shift, t, i / 32 % 2)
                        : (t * (cols / 32) + i / 32) * 34;
     }
     __device__ float at(u32 position, u32 i) const {

@@ -132,6 +132,9 @@ rz_status rzc_run(rzc_program *p, const rz_launch *l) {
     if (l->pattern > RZC_EXPERTS) return rzc_run_experts(p, l);
     if (l->pattern > RZC_RESIDUAL + 1) return rzc_prefill_fusion(p, l);
     if (l->pattern != 0) return rzc_run_fusion(p, l);
+    bool done = false;
+    const rz_status status = rzc_norm_to_tiles(p, l, &done);
+    if (done) return status;
     const rz_op *op = &p->ir->ops[l->ops[0]];
     const call c = {.p = p, .op = op, .rows = p->n_rows[p->ir->values[(op->in[0] ? op->in[0] : op->out[0]) - 1].rows]};
     if (c.rows == 0) return RZ_OK;

@@ -1,5 +1,5 @@
 // matmul.cu - products of any weight with F32 rows, F32 sums: matmul, headMatmul, logits, moeMatmul. The way that is
-// always there; gemv.cu and gemm.cu are faster where they can be used.
+// always there; gemv.cu and prefill_wgmma.cu are faster where they can be used.
 //
 // A warp takes one row of the weight and up to R rows of x: lane l has columns 8 (l + 32 i) ... + 7.
 // grid: (n_out / 4, n_rows / R); block: 128. A row's sum does not depend on the other rows.

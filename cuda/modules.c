@@ -34,12 +34,6 @@ alignas(64) static const unsigned char gemv_native[] = {
 alignas(64) static const unsigned char gemv_ptx[] = {
 #embed "gemv.ptx.fatbin" if_empty(0)
 };
-alignas(64) static const unsigned char gemm_native[] = {
-#embed "gemm.native.fatbin" if_empty(0)
-};
-alignas(64) static const unsigned char gemm_ptx[] = {
-#embed "gemm.ptx.fatbin" if_empty(0)
-};
 alignas(64) static const unsigned char prefill_product_native[] = {
 #embed "prefill_product.native.fatbin" if_empty(0)
 };

@@ -296,7 +296,7 @@ static rz_status run_many(rzc_program *p, const rzc_experts *f, uint32_t n_rows)
     const rzc_moe_room *r = &p->moe;
     const rz_tensor *gate = &p->tensors[ops[f->gate].w[0] - 1], *up = &p->tensors[ops[f->up].w[0] - 1];
     const rz_tensor *down = &p->tensors[ops[f->down].w[0] - 1];
-    const uint32_t k = ops[f->route].n[0], n_experts = gate->spec.n_experts;
+    const uint32_t k = ops[f->route].n[0], n_experts = p->tensors[ops[f->router].w[0] - 1].spec.rows;
     rz_status status = route_many(p, f, n_rows);
     if (status != RZ_OK) return status;
     rzc_moe_order order = {.ids = r->ids, .position = r->position, .pair = r->pair, .tiles = r->tiles,

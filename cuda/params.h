@@ -123,24 +123,6 @@ typedef struct rzc_gemv {
     uint32_t tiles_at_once, n_buffers; /* row tiles of one reduction */
 } rzc_gemv;
 
-/* Products of records with many rows of x (gemm.cu). */
-typedef struct rzc_gemm {
-    alignas(64) uint64_t maps[4][16]; /* tensor maps: x, quants, Q6_K's low bits, scales */
-    RZC_PTR(float) y;
-    RZC_PTR(const float) bias; /* NULL = none */
-    RZC_PTR(const float) add;  /* [m][ldy], NULL = none */
-    RZC_PTR(const float) x_scale; /* [m] */
-    uint32_t m, n, k_tiles, tiles_m, tiles, ldy;
-} rzc_gemm;
-
-/* Rows of F32 to the fp16 or bf16 rows that rzc_gemm reads. */
-typedef struct rzc_half {
-    RZC_PTR(const float) x;
-    RZC_PTR(uint16_t) y;
-    RZC_PTR(float) x_scale;
-    uint32_t n_rows, cols, is_bf16, reserved;
-} rzc_half;
-
 /* Head norm, RoPE and kvWrite of few rows. */
 typedef struct rzc_place {
     rzc_step step;
@@ -179,18 +161,22 @@ typedef struct rzc_product {
 } rzc_product;
 
 /* Products of many token rows (prefill_product.cu, prefill_wgmma.cu): activations as 16-bit tiles (prefill.cuh), up to
- * three matrices of one format with the same columns in one launch, or gate and up of a GLU. */
+ * three matrices with the same columns in one launch, or gate and up of a GLU. */
 typedef struct rzc_prefill_x {
     RZC_PTR(const float) x;    /* [n_rows][ldx] */
+    RZC_PTR(const float) norm; /* RMSNorm's weights [cols], NULL = x as it is */
+    RZC_PTR(float) y;          /* what is converted, for others [n_rows][cols]; NULL = nobody */
     RZC_PTR(uint8_t) tiles;    /* [(cols + 255) / 256 * 4][rows_pad] x 128 bytes */
     RZC_PTR(float) row_scale;  /* [rows_pad]: what a sum is multiplied by */
     uint32_t n_rows, rows_pad, ldx, cols;
+    float eps;
+    uint32_t reserved;
 } rzc_prefill_x;
 typedef struct rzc_prefill_matrix {
     rzc_matrix w;
     RZC_PTR(float) y;          /* [n_rows][ldy] */
     RZC_PTR(const float) bias; /* [n_out], NULL = none */
-    RZC_PTR(const float) add;  /* [n_rows][ldy] added last, NULL = none */
+    RZC_PTR(const float) add;  /* [n_rows][ldy] added last, NULL = none; may be y */
     uint32_t n_out, ldy;
     uint32_t first_tile, reserved; /* tiles of 128 outputs before this matrix */
 } rzc_prefill_matrix;
@@ -202,8 +188,18 @@ typedef struct rzc_prefill {
     RZC_PTR(const float) row_scale;
     uint32_t n_rows, rows_pad, cols, n_mats;
     uint32_t n_tiles, glu;     /* tiles of outputs, all matrices */
-    float factor, cap;
+    float factor, cap;         /* factor * y, then cap * tanh(y / cap) unless cap is 0 */
+    /* prefill_wgmma.cu: how the work is cut, and the rings (multiply in prefill.c). */
+    RZC_PTR(float) parts;       /* [blocks][2] tiles of sums that blocks share */
+    RZC_PTR(uint32_t) arrivals; /* [tiles], 0 between launches */
+    uint32_t each, rest;        /* block b has each + (b < rest) units that follow; each 0: whole tiles in turn */
+    uint32_t slots, slot_bytes, stages, reserved;
 } rzc_prefill;
+/* Consumers of a block of prefill_wgmma.cu in teams of two warpgroups, by token rows of a tile; chunks of 64 columns of
+ * a slot and of a stage. */
+#define RZC_TEAMS(rows) ((rows) <= 64 ? 2 : 1)
+#define RZC_SLOT_CHUNKS(format) ((format) == RZC_R_BF16 || (format) == RZC_R_F16 ? 2 : 4)
+#define RZC_STAGE_CHUNKS(format, rows) ((rows) <= 32 ? RZC_SLOT_CHUNKS(format) : 1)
 
 typedef struct rzc_norm {
     RZC_PTR(const float) x;

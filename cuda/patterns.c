@@ -139,25 +139,30 @@ static bool match_residual(const rz_lowering *l, uint32_t anchor, rzc_fusion *f)
     return true;
 }
 
-/* Matmuls of one input with weights of one format, records: up to three, `anchor` the first. */
+static rzc_format format(const rz_lowering *l, uint32_t matmul) {
+    return rzc_format_of(&l->ir->weights[op_at(l, matmul)->w[0] - 1]);
+}
+
+/* Matmuls of one input with weights that one kernel of prefill_wgmma.cu knows: up to three, `anchor` the first. */
 static bool match_matmuls(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
     memset(f, 0xff, sizeof *f);
     const rz_op *first = op_at(l, anchor);
     if (first->code != RZ_OP_MATMUL || family(l, anchor) == 0) return false;
-    const rzc_format format = rzc_format_of(&l->ir->weights[first->w[0] - 1]);
     const uint32_t n_ops = l->ir->header->n_ops;
     const uint32_t end = anchor + RZ_LAUNCH_SPAN < n_ops ? anchor + RZ_LAUNCH_SPAN : n_ops;
     f->n_mats = 0;
     for (uint32_t i = anchor; i < end && f->n_mats < 3; i++) {
         const rz_op *op = op_at(l, i);
         if (op->code != RZ_OP_MATMUL || op->in[0] != first->in[0]) continue;
-        if (rzc_format_of(&l->ir->weights[op->w[0] - 1]) == format) f->mats[f->n_mats++] = i;
+        const bool same = format(l, i) == format(l, anchor) || (family(l, i) == 1 && family(l, anchor) == 1);
+        if (same) f->mats[f->n_mats++] = i;
     }
     return f->n_mats > 1;
 }
 
+/* Rows of gate and up share a tile: one format. */
 static bool match_many_glu(const rz_lowering *l, uint32_t anchor, rzc_fusion *f) {
-    if (!match_matmuls(l, anchor, f) || f->n_mats != 2) return false;
+    if (!match_matmuls(l, anchor, f) || f->n_mats != 2 || format(l, f->mats[0]) != format(l, f->mats[1])) return false;
     const uint32_t a = op_at(l, f->mats[0])->out[0], b = op_at(l, f->mats[1])->out[0];
     f->glu = only_user(l, a);
     if (f->glu == RZ_NO_OP || f->glu != only_user(l, b)) return false;

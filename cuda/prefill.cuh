@@ -71,10 +71,14 @@ constexpr float GELU_1 = 1.5957691216057308f, GELU_3 = 0.07135481627260025f;
 __device__ __forceinline__ float gate(float x, float c1, float c3) {
     return __fdividef(x, 1.f + __expf(-x * (c1 + c3 * x * x)));
 }
+// cap * tanh(y / cap)
+__device__ __forceinline__ float soft_cap(float y, float cap) {
+    return cap - __fdividef(2.f * cap, 1.f + __expf(2.f * __fdividef(y, cap)));
+}
 // The result of a sum for (token row t, output n).
 __device__ __forceinline__ void put(const rzc_prefill &p, const rzc_prefill_matrix &m, u32 t, u32 n, float sum) {
     float y = (sum + (m.bias ? m.bias[n] : 0.f)) * p.factor;
-    if (p.cap != 0) y = p.cap * tanhf(y / p.cap);
+    if (p.cap != 0) y = soft_cap(y, p.cap);
     const u64 at = (u64)t * m.ldy + n;
     m.y[at] = m.add ? m.add[at] + y : y;
 }

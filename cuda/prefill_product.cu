@@ -3,78 +3,90 @@
 // prefill_wgmma.cu is faster where it can be used.
 #include "prefill.cuh"
 
-// A row of activations as 16 bit. Half precision: scaled by a power of two so that the largest is in [2^14, 2^15).
-// row_scale undoes that and WEIGHT_SCALE. A thread has groups of 16 columns, the first two in registers.
-// grid: n_rows; block: 256 or 512
-__device__ __forceinline__ void load_group(const rzc_prefill_x &p, const float *x, u32 i, float (&v)[16]) {
-    const u32 k = i * 16;
-    if ((p.cols & 15) == 0 && (p.ldx & 3) == 0 && k < p.cols) {
+// A row of activations as 16 bit, after RMSNorm where there is one. Half precision: scaled by a power of two so that
+// the largest is in [2^14, 2^15). row_scale undoes that and WEIGHT_SCALE. A thread has groups of 16 columns, the first
+// in registers. grid: n_rows; block: a thread a group, whole warps, up to 1024
+__device__ __forceinline__ void load_group(const float *x, u32 i, u32 cols, bool whole, float (&v)[16]) {
+    if (whole && i * 16 < cols) {
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            const float4 q = *(const float4 *)(x + k + 4 * j);
+            const float4 q = ((const float4 *)(x + i * 16))[j];
             v[4 * j] = q.x, v[4 * j + 1] = q.y, v[4 * j + 2] = q.z, v[4 * j + 3] = q.w;
         }
     } else {
 #pragma unroll
-        for (int j = 0; j < 16; j++) v[j] = k + j < p.cols ? x[k + j] : 0.f;
+        for (int j = 0; j < 16; j++) v[j] = i * 16 + j < cols ? x[i * 16 + j] : 0.f;
     }
 }
 template <bool BF>
-__device__ __forceinline__ void store_group(const rzc_prefill_x &p, u32 t, u32 i, const float (&v)[16], float scale) {
+__device__ __forceinline__ void store_group(const rzc_prefill_x &p, u32 t, u32 i, const float (&v)[16], float factor,
+                                            float scale) {
     u8 *row = p.tiles + ((u64)(i / 4) * p.rows_pad + t) * 128;
 #pragma unroll
     for (u32 u = 0; u < 2; u++) {
         u32 w[4];
 #pragma unroll
-        for (int q = 0; q < 4; q++) w[q] = pack16<BF>(v[4 * q + 2 * u] * scale, v[4 * q + 2 * u + 1] * scale);
+        for (int q = 0; q < 4; q++)
+            w[q] = pack16<BF>(v[4 * q + 2 * u] * factor * scale, v[4 * q + 2 * u + 1] * factor * scale);
         *(uint4 *)(row + ((((i % 4) * 2 + u) ^ (t & 7)) << 4)) = make_uint4(w[0], w[1], w[2], w[3]);
     }
-}
-__device__ __forceinline__ float largest_of(const float (&v)[16]) {
-    float m = 0;
+    if (!p.y) return;
+    float *y = p.y + (u64)t * p.cols + i * 16;
 #pragma unroll
-    for (int j = 0; j < 16; j++) m = fmaxf(m, fabsf(v[j]));
-    return m;
+    for (int j = 0; j < 16; j++) {
+        if (i * 16 + j < p.cols) y[j] = v[j] * factor;
+    }
+}
+// v *= w; the largest of it, and the sum of squares of v.
+__device__ __forceinline__ void weigh(float (&v)[16], const float (&w)[16], float &largest, float &squares) {
+#pragma unroll
+    for (int j = 0; j < 16; j++) squares += v[j] * v[j], v[j] *= w[j], largest = fmaxf(largest, fabsf(v[j]));
 }
 template <bool BF> __device__ __forceinline__ void to_tiles(const rzc_prefill_x &p) {
-    __shared__ float largest[16];
-    dependents();
-    predecessors();
+    __shared__ float room[32], sums[32];
     const u32 t = blockIdx.x, tid = threadIdx.x, n = blockDim.x, groups = (p.cols + 255) / 256 * 16; // whole records
+    const bool whole = (p.cols & 15) == 0 && (p.ldx & 3) == 0;
     const float *x = p.x + (u64)t * p.ldx;
-    float v[2][16] = {}, scale = 1.f, undo = 1.f;
+    float v[16] = {}, w[16], factor = 1.f, scale = 1.f, undo = 1.f, largest = 0, squares = 0;
+    dependents();
 #pragma unroll
-    for (u32 g = 0; g < 2; g++) {
-        if (tid + g * n < groups) load_group(p, x, tid + g * n, v[g]);
+    for (int j = 0; j < 16; j++) w[j] = 1.f;
+    if (p.norm && tid < groups) load_group(p.norm, tid, p.cols, whole, w);
+    predecessors();
+    if (tid < groups) load_group(x, tid, p.cols, whole, v);
+    weigh(v, w, largest, squares);
+    for (u32 i = tid + n; i < groups; i += n) {
+        float more[16];
+        if (p.norm) load_group(p.norm, i, p.cols, whole, w);
+        load_group(x, i, p.cols, whole, more);
+        weigh(more, w, largest, squares);
     }
-    if constexpr (!BF) {
-        float m = fmaxf(largest_of(v[0]), largest_of(v[1]));
-        for (u32 i = tid + 2 * n; i < groups; i += n) {
-            float more[16];
-            load_group(p, x, i, more);
-            m = fmaxf(m, largest_of(more));
-        }
-        for (int o = 16; o; o >>= 1) m = fmaxf(m, __shfl_xor_sync(~0u, m, o));
-        if (tid % 32 == 0) largest[tid / 32] = m;
-        __syncthreads();
-        for (u32 i = 0; i < n / 32; i++) m = fmaxf(m, largest[i]);
-        const int e = min(max((int)(__float_as_uint(m) >> 23) - 127, -100), 127); // infinity stays: so does NaN
+    for (int o = 16; o; o >>= 1) {
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, o));
+        squares += __shfl_xor_sync(~0u, squares, o);
+    }
+    if (tid % 32 == 0) room[tid / 32] = largest, sums[tid / 32] = squares;
+    __syncthreads();
+    squares = 0;
+    for (u32 i = 0; i < n / 32; i++) largest = fmaxf(largest, room[i]), squares += sums[i];
+    if (p.norm) factor = 1.f / sqrtf(squares / p.cols + p.eps);
+    if constexpr (!BF) { // infinity stays: so does NaN
+        const int e = min(max((int)(__float_as_uint(largest * factor) >> 23) - 127, -100), 127);
         scale = __uint_as_float((u32)(127 + min(14 - e, 120)) << 23);
         undo = __uint_as_float((u32)(127 - min(14 - e, 120)) << 23) / WEIGHT_SCALE;
     }
     if (tid == 0) p.row_scale[t] = undo;
-#pragma unroll
-    for (u32 g = 0; g < 2; g++) {
-        if (tid + g * n < groups) store_group<BF>(p, t, tid + g * n, v[g], scale);
-    }
-    for (u32 i = tid + 2 * n; i < groups; i += n) {
+    if (tid < groups) store_group<BF>(p, t, tid, v, factor, scale);
+    for (u32 i = tid + n; i < groups; i += n) {
         float more[16];
-        load_group(p, x, i, more);
-        store_group<BF>(p, t, i, more, scale);
+        if (p.norm) load_group(p.norm, i, p.cols, whole, w);
+        load_group(x, i, p.cols, whole, more);
+        weigh(more, w, largest, squares);
+        store_group<BF>(p, t, i, more, factor, scale);
     }
 }
-extern "C" __global__ void __launch_bounds__(512) rzc_prefill_x_f16(const rzc_prefill_x p) { to_tiles<false>(p); }
-extern "C" __global__ void __launch_bounds__(512) rzc_prefill_x_bf16(const rzc_prefill_x p) { to_tiles<true>(p); }
+extern "C" __global__ void __launch_bounds__(1024) rzc_prefill_x_f16(const rzc_prefill_x p) { to_tiles<false>(p); }
+extern "C" __global__ void __launch_bounds__(1024) rzc_prefill_x_bf16(const rzc_prefill_x p) { to_tiles<true>(p); }
 
 // A tile of 128 outputs x 128 token rows, 64 columns a stage: two stages of activations (cp.async), two of weights.
 // Eight warps, 4 along the outputs (32 each) x 2 along the rows (64 each). With a GLU a tile is 64 outputs: every 16

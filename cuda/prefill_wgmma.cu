@@ -1,207 +1,119 @@
 // prefill_wgmma.cu - products of many token rows with weights in records, on Hopper: y^T = W x^T, so that the weights
 // are the A operand, decoded in registers, and the activations (prefill.cuh) the B operand, as they lie.
 //
-// A tile is 128 outputs (GLU: 64 of each) x BN token rows. Warp 8 copies weights, whole records into a ring of slots,
-// and does not wait for the kernels ahead; warp 9 copies activations, stages of 64 columns. Two warpgroups of 64
-// decode chunk i + 1 while the tensor cores work on chunk i. The grid is persistent, tiles are dealt in turn, each is
-// summed in the order of its columns: a row's result depends on nothing but the row.
-#include "decode_records.cuh"
+// A tile is 128 outputs (GLU: 64 of each) x BN token rows. One warp copies weights, whole records of 256 columns into
+// slots of a ring, and does not wait for the kernels ahead; another copies activations. Up to 64 token rows the work is
+// bound by reading: two teams of eight warps take slots in turn, and a block does a run of slots wherever tiles begin
+// and end; a tile that blocks share is added up by the last of them to come, in the order of the blocks. With more rows
+// one team of two warpgroups decodes the next columns while the tensor cores work, and whole tiles are dealt in turn.
+// A row's result depends on the row, and on how the work is cut for this many rows.
+#include "prefill_decode.cuh"
 #include "wgmma.cuh"
 
-// ---- decoding: two 16-bit values a register; bytes {b, 0x64} are 1024 + b as half precision ----
-
-__device__ __forceinline__ u32 and_or(u32 x, u32 m, u32 o) {
-    u32 r;
-    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(x), "r"(m), "r"(o));
-    return r;
-}
-__device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
-    u32 r;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
-}
-__device__ __forceinline__ u32 add2(u32 a, u32 b) {
-    u32 r;
-    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-__device__ __forceinline__ u32 mul2(u32 a, u32 b) {
-    u32 r;
-    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-__device__ __forceinline__ u32 low2(u32 x) { return __byte_perm(x, x, 0x1010); }
-__device__ __forceinline__ u32 high2(u32 x) { return __byte_perm(x, x, 0x3232); }
-[[maybe_unused]] constexpr u32 SCALE2 = 0x54005400u; // WEIGHT_SCALE, twice
-
-// The 16 rows a warp works on: a record, or (GLU) half of one of gate and half of one of up.
-struct Record {
-    const u8 *low, *high;  // rows n, rows n + 8: the same unless GLU
-    int low_row, high_row; // word (0 or 1) of a pair: which half of its record
-};
-
-// Scales of a record: out[2 f + hi] of lane t belongs to row n + 8 hi, group 4 f + t. Q4_K: (d * scale, - dmin * min);
-// Q6_K: d * scale of the group's two halves. Q8_0: out[hi] = the pair f = 0, 1. All times WEIGHT_SCALE.
-template <int F> __device__ __forceinline__ void scales(u32 (&out)[4], const Record &r, int lane) {
-#pragma unroll
-    for (int hi = 0; hi < 2; hi++) {
-        const u8 *at = hi ? r.high : r.low;
-        const int half = hi ? r.high_row : r.low_row;
-        if constexpr (F == RZC_R_Q4_K) {
-            const u32 d = mul2(*(const u32 *)(at + (lane >> 2) * 8 + half * 4) ^ 0x80000000u, SCALE2);
-            const u32 q0 = *(const u32 *)(at + 64 + lane * 4), q1 = *(const unsigned short *)(at + 192 + lane * 2);
-            const u32 v[2] = {q0 >> (12 * half), half ? q1 >> 4 : __funnelshift_r(q0, q1, 24)};
-#pragma unroll
-            for (int f = 0; f < 2; f++) {
-                const u32 s = and_or(v[f] << 10, 0x003f0000u, and_or(v[f], 0x3fu, 0x64006400u));
-                out[2 * f + hi] = mul2(add2(s, 0xE400E400u), d);
-            }
-        } else if constexpr (F == RZC_R_Q6_K) {
-            const u32 q = *(const u32 *)(at + lane * 8 + half * 4);
-            const u32 d = mul2(low2(*(const unsigned short *)(at + 256 + (lane >> 2) * 4 + half * 2)), SCALE2);
-            out[hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4140), 0xE480E480u), d);
-            out[2 + hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4342), 0xE480E480u), d);
-        } else if constexpr (F == RZC_R_Q8_0) {
-            out[hi] = mul2(*(const u32 *)(at + lane * 8 + half * 4), SCALE2);
-        }
-    }
-}
-// Lane's four words of a record's part of 512 bytes, of both halves.
-__device__ __forceinline__ uint4 words(const Record &r, u32 part, int lane) {
-    const uint4 a = *(const uint4 *)(r.low + part + lane * 16);
-    if (r.low == r.high) return a;
-    const uint4 b = *(const uint4 *)(r.high + part + lane * 16);
-    return r.low_row ? make_uint4(a.y, b.y, a.w, b.w) : make_uint4(a.x, b.x, a.z, b.z);
-}
-// 64 columns, groups 2c and 2c + 1: a[4 j + i] = A register i of step j. r: quants of the chunk; v: Q6_K's low bits.
-template <int F>
-__device__ __forceinline__ void decode(u32 (&a)[16], const Record &r, const uint4 &v, const u32 (&sv)[4], int lane,
-                                       int c) {
-    u32 s[2][2]; // [group][row n, n + 8]
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-#pragma unroll
-        for (int hi = 0; hi < 2; hi++) {
-            s[i][hi] = __shfl_sync(~0u, sv[(F == RZC_R_Q8_0 ? 0 : c & 2) + hi], (lane & 28) | ((2 * c + i) & 3));
-            if (F == RZC_R_Q8_0) s[i][hi] = c & 2 ? high2(s[i][hi]) : low2(s[i][hi]);
-        }
-    }
-    uint4 w4[2];
-    w4[0] = words(r, 0, lane);
-    if (F == RZC_R_Q8_0) w4[1] = words(r, 512, lane);
-#pragma unroll
-    for (int i = 0; i < 2; i++) { // group 2c + i
-        const uint4 w = w4[F == RZC_R_Q8_0 ? i : 0];
-        const u32 ww[4] = {w.x, w.y, w.z, w.w}, vv[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int j = 0; j < 4;
-             j++) { // word 2h + hi: registers hi and hi + 2 of step 2i + h; value = (1024 + byte) * mul + sub
-            const int h = j >> 1, hi = j & 1;
-            u32 b, sub = 0xE400E400u, mul = 0x3C003C00u;
-            if constexpr (F == RZC_R_Q4_K) {
-                b = ww[j] & (i ? 0xf0f0f0f0u : 0x0f0f0f0fu);
-                if (i) mul = 0x2C002C00u, sub = 0xD400D400u; // byte = 16 q
-            } else if constexpr (F == RZC_R_Q6_K) {          // byte = q, or 4 q where that saves a shift
-                const int sh = 2 * ((2 * c + i) & 3);
-                if (!i)
-                    b = and_or(vv[j] >> sh, 0x03030303u, ((ww[j] << 2) & 0x3c3c3c3cu) ^ 0x20202020u), sub = 0xE420E420u;
-                else
-                    b = and_or(sh > 2 ? vv[j] >> (sh - 2) : vv[j], 0x0c0c0c0cu, (ww[j] & 0xf0f0f0f0u) ^ 0x80808080u),
-                    mul = 0x34003400u, sub = 0xDC80DC80u;
-            } else {
-                b = ww[j] ^ 0x80808080u, sub = 0xE480E480u;
-            }
-#pragma unroll
-            for (int x = 0; x < 2; x++) {
-                u32 p = __byte_perm(b, 0x64646464u, x ? 0x4342 : 0x4140);
-                p = mul == 0x3C003C00u ? add2(p, sub) : fma2(p, mul, sub); // exact
-                const u32 sc = s[i][hi];
-                a[4 * (2 * i + h) + hi + 2 * x] = F == RZC_R_Q4_K ? fma2(p, low2(sc), high2(sc))
-                                                                  : mul2(p, F == RZC_R_Q8_0 ? sc
-                                                                            : h             ? high2(sc)
-                                                                                            : low2(sc));
-            }
-        }
-    }
-}
-// R_BF16: fragments as they are; R_F16: times WEIGHT_SCALE.
-template <int F> __device__ __forceinline__ void fetch(u32 (&a)[16], const Record &r, int lane) {
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-        const uint4 w = words(r, j * 512, lane);
-        a[4 * j] = w.x, a[4 * j + 1] = w.y, a[4 * j + 2] = w.z, a[4 * j + 3] = w.w;
-    }
-    if constexpr (F == RZC_R_F16) {
-#pragma unroll
-        for (int i = 0; i < 16; i++) a[i] = mul2(a[i], SCALE2);
-    }
-}
-// Formats that have a decode of their own here; the others go by their parts.
-__host__ __device__ constexpr bool is_own(int f) { return f == RZC_R_Q4_K || f == RZC_R_Q6_K || f == RZC_R_Q8_0; }
-__host__ __device__ constexpr bool is_16bit(int f) { return parts_of(f).bits == 16; }
-
-// ---- the kernel ----
-
+constexpr int K = RZC_R_Q4_K; // as the format of a kernel: Q4_K or Q6_K, told by each matrix
 template <int F, int BN> struct Layout {
-    static constexpr int X = BN * 128;                                      // activations of a stage
-    static constexpr int PART = is_16bit(F) ? 2 : 4;                    // chunks of 64 columns in a slot
-    static constexpr int RECORD = is_16bit(F) ? 4096 : record_bytes(F); // of a record in a slot
-    static constexpr int SLOT = 8 * RECORD, SLOTS = BN < 256 ? 4 : RECORD > 3072 && !is_16bit(F) ? 2 : 3;
-    static constexpr int FREE = 231424 - 1024 - 512 - SLOTS * SLOT, STAGES = FREE / X < 12 ? FREE / X : 12;
-    static constexpr int BYTES = 1024 + 512 + SLOTS * SLOT + STAGES * X;
-    static_assert(STAGES >= 4 && SLOT % 128 == 0);
+    static constexpr int CHUNKS = RZC_SLOT_CHUNKS(F), STAGE_CHUNKS = RZC_STAGE_CHUNKS(F, BN);
+    static constexpr int TEAMS = RZC_TEAMS(BN), CONSUMERS = 256 * TEAMS, THREADS = CONSUMERS + (BN < 64 ? 64 : 128);
+    static constexpr int STAGE = STAGE_CHUNKS * BN * 128, PART = 128 * BN; // bytes of activations; floats of a tile
+    static constexpr int SUMS = (TEAMS - 1) * PART * 4;                    // what teams hand over
+    // With few token rows warps multiply by themselves (mma.sync): wgmma would make four of them wait for each other.
+    static constexpr bool ALONE = BN <= 16;
+    static constexpr int RELEASES = ALONE ? 8 : 2; // arrivals of a team that empty a place: of its warps, or warpgroups
 };
-// Record (row tile) that slot i of an output tile holds, at column tile kb. Past the end: the last one, never stored.
-__device__ __forceinline__ const u8 *record_at(const rzc_prefill &p, u32 mat, u32 tile, u32 i, u32 kb, u32 bytes) {
+template <int F> constexpr int slot_record = is_16bit(F) ? 4096 : record_bytes(F); // bytes of a record in a slot
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// Barriers of a ring of n places: full[i], empty[i].
+struct Ring {
+    u32 full, empty, n;
+};
+// A place in a ring, and how often the ring has gone round.
+struct Place {
+    u32 i, round;
+    __device__ __forceinline__ void step(u32 by, u32 n) {
+        i += by;
+        if (i >= n) i -= n, round ^= 1;
+    }
+};
+
+// What a block does: parts of output tiles, units of columns (a slot each) from `first` on. Units are numbered tile by
+// tile; the tiles of the same weights, over the token rows, follow each other.
+template <int F, int BN> struct Work {
+    u32 units, tiles_m, at, end, step;
+    u32 tile, first, n;
+    __device__ __forceinline__ explicit Work(const rzc_prefill &p) {
+        units = (p.cols + 255) / 256 * (4 / Layout<F, BN>::CHUNKS), tiles_m = (p.n_rows + BN - 1) / BN;
+        step = p.each ? 0 : gridDim.x * units;
+        at = p.each ? begin(p, blockIdx.x) : blockIdx.x * units;
+        end = p.each ? begin(p, blockIdx.x + 1) : tiles_m * p.n_tiles * units;
+    }
+    __device__ __forceinline__ bool next() {
+        if (at >= end) return false;
+        tile = at / units, first = at % units, n = min(units - first, end - at);
+        at += step ? step : n;
+        return true;
+    }
+    // First unit of a block, and the block that has a unit.
+    static __device__ __forceinline__ u32 begin(const rzc_prefill &p, u32 block) {
+        return block * p.each + min(block, p.rest);
+    }
+    static __device__ __forceinline__ u32 owner(const rzc_prefill &p, u32 unit) {
+        const u32 large = p.rest * (p.each + 1);
+        return unit < large ? unit / (p.each + 1) : p.rest + (unit - large) / p.each;
+    }
+};
+
+template <int F> __device__ __forceinline__ u32 bytes_of(const rzc_prefill_matrix &m) {
+    return F == K && m.w.format == RZC_R_Q6_K ? slot_record<RZC_R_Q6_K> : slot_record<F>;
+}
+// A lane's record of a tile, its first column tile; past the last row the last one, never stored.
+template <int F>
+__device__ __forceinline__ const u8 *record_of(const rzc_prefill &p, u32 mat, u32 tile, u32 i, u32 units, u32 bytes) {
     u32 rt = tile * 8 + i;
     if (p.glu) mat = i & 1, rt = tile * 4 + i / 2;
     const rzc_prefill_matrix &m = p.mats[mat];
     rt = min(rt, (m.n_out + 15) / 16 - 1);
-    return m.w.data + ((u64)rt * ((p.cols + 255) / 256) + kb) * bytes;
+    return m.w.data + (u64)rt * units * bytes;
 }
-
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Barriers of a ring: full[i], empty[i].
-struct Ring {
-    u32 full, empty;
-};
 template <int F, int BN> __device__ __forceinline__ void copy_weights(const rzc_prefill &p, u32 slots, Ring ring) {
-    using L = Layout<F, BN>;
-    const u32 lane = threadIdx.x % 32, tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles,
-              KB = (p.cols + 255) / 256;
-    u32 slot = 0, phase = 1;
-    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
-        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
-        const u8 *from = record_at(p, mat, tn - p.mats[mat].first_tile, lane % 8, 0, record_bytes(F));
-        for (u32 i = 0; i < KB * (4 / L::PART); i++, from += L::RECORD) {
-            barrier_wait(ring.empty + 8 * slot, phase);
-            if (lane == 0) barrier_expect(ring.full + 8 * slot, L::SLOT);
+    const u32 lane = threadIdx.x % 32;
+    Place slot = {0, 1};
+    for (Work<F, BN> w(p); w.next();) {
+        const u32 tn = w.tile / w.tiles_m, mat = matrix_of(p, tn), bytes = bytes_of<F>(p.mats[mat]);
+        const u8 *from = record_of<F>(p, mat, tn - p.mats[mat].first_tile, lane % 8, w.units, bytes) + w.first * bytes;
+#pragma unroll 1
+        for (u32 i = 0; i < w.n; i++, from += bytes) {
+            barrier_wait(ring.empty + 8 * slot.i, slot.round);
+            if (lane == 0) barrier_expect(ring.full + 8 * slot.i, 8 * bytes);
             __syncwarp();
-            if (lane < 8) bulk_copy(slots + slot * L::SLOT + lane * L::RECORD, from, L::RECORD, ring.full + 8 * slot);
-            if (++slot == L::SLOTS) slot = 0, phase ^= 1;
+            if (lane < 8) bulk_copy(slots + slot.i * p.slot_bytes + lane * bytes, from, bytes, ring.full + 8 * slot.i);
+            slot.step(1, ring.n);
         }
     }
 }
 template <int F, int BN> __device__ __forceinline__ void copy_activations(const rzc_prefill &p, u32 stages, Ring ring) {
     using L = Layout<F, BN>;
-    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, chunks = (p.cols + 255) / 256 * 4;
-    u32 stage = 0, phase = 1;
+    Place stage = {0, 1};
     predecessors();
-    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
-        const u8 *from = p.tiles + (u64)(w % tiles_m * BN) * 128;
-        for (u32 c = 0; c < chunks; c++, from += (u64)p.rows_pad * 128) {
-            barrier_wait(ring.empty + 8 * stage, phase);
-            barrier_expect(ring.full + 8 * stage, L::X);
-            bulk_copy(stages + stage * L::X, from, L::X, ring.full + 8 * stage);
-            if (++stage == L::STAGES) stage = 0, phase ^= 1;
+    for (Work<F, BN> w(p); w.next();) {
+        const u8 *from = p.tiles + ((u64)w.first * L::CHUNKS * p.rows_pad + w.tile % w.tiles_m * BN) * 128;
+        const u64 step = (u64)p.rows_pad * 128 * L::STAGE_CHUNKS;
+#pragma unroll 1 // unrolled, ptxas 13.0 loses the upper half of an address
+        for (u32 i = 0; i < w.n * (L::CHUNKS / L::STAGE_CHUNKS); i++, from += step) {
+            barrier_wait(ring.empty + 8 * stage.i, stage.round);
+            barrier_expect(ring.full + 8 * stage.i, L::STAGE);
+            // more than one chunk: rows_pad is BN
+            bulk_copy(stages + stage.i * L::STAGE, from, L::STAGE, ring.full + 8 * stage.i);
+            stage.step(1, ring.n);
         }
     }
 }
 
-// acc[4 j + {0, 1}]: (first row of the lane; token rows 8 j + 2 q, + 1), + {2, 3}: its second row. Loads of eight
+// acc[4 j + {0, 1}]: (first row of the lane; token rows 8 j + 2 q, + 1), + {2, 3}: its second row. Loads of up to eight
 // results come before their stores. Short code: all of it is unrolled, BN / 16 times.
 template <int BN, bool GLU>
 __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[BN / 2], u32 mat, u32 tile, u32 t0) {
+    constexpr u32 N = BN == 8 ? 2 : 4;
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const rzc_prefill_matrix &m = p.mats[GLU ? 0 : mat];
     const rzc_prefill_matrix &m1 = p.mats[GLU ? 1 : mat];
@@ -216,26 +128,30 @@ __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[B
     const float *add = m.add ? m.add + at0 : nullptr;
 #pragma unroll
     for (u32 j = 0; j < BN / 8; j += 2) {
-        float v[4], v1[4];
+        float v[N], v1[N];
 #pragma unroll
-        for (u32 i = 0; i < 4; i++) {
-            const float s = __ldg(scale + j * 8 + i / 2 * 8 + i % 2); // rows up to rows_pad have one, of any value
+        for (u32 i = 0; i < N; i++) {
+            const float s = __ldcg(scale + j * 8 + i / 2 * 8 + i % 2); // rows up to rows_pad have one, of any value
             v[i] = acc[4 * j + i / 2 * 4 + i % 2] * s + b, v1[i] = acc[4 * j + i / 2 * 4 + 2 + i % 2] * s + b1;
             if (GLU)
                 v[i] = gate(v[i], c1, c3) * v1[i];
             else
                 v[i] *= factor, v1[i] *= factor;
         }
+        if (!GLU && p.cap != 0) {
+#pragma unroll
+            for (u32 i = 0; i < N; i++) v[i] = soft_cap(v[i], p.cap), v1[i] = soft_cap(v1[i], p.cap);
+        }
         if (!GLU && add) {
 #pragma unroll
-            for (u32 i = 0; i < 4; i++) {
+            for (u32 i = 0; i < N; i++) {
                 const u32 t = j * 8 + i / 2 * 8 + i % 2;
                 if (t < left && in) v[i] += add[t * ldy];
                 if (t < left && in1) v1[i] += add[t * ldy + 8];
             }
         }
 #pragma unroll
-        for (u32 i = 0; i < 4; i++) {
+        for (u32 i = 0; i < N; i++) {
             const u32 t = j * 8 + i / 2 * 8 + i % 2;
             if (t < left && in) y[t * ldy] = v[i];
             if (!GLU && t < left && in1) y[t * ldy + 8] = v1[i];
@@ -243,68 +159,206 @@ __device__ __forceinline__ void store(const rzc_prefill &p, const float (&acc)[B
     }
 }
 
-template <int F, int BN, bool GLU>
-__device__ __forceinline__ void consume(const rzc_prefill &p, const u8 *stages, const u8 *slots, Ring x_ring,
-                                        Ring w_ring) {
-    using L = Layout<F, BN>;
-    const u32 tiles_m = (p.n_rows + BN - 1) / BN, tiles = tiles_m * p.n_tiles, KB = (p.cols + 255) / 256;
-    const int lane = threadIdx.x % 32, first = threadIdx.x % 128 == 0, warp = threadIdx.x / 32;
+// What the consumers of a block know.
+struct Block {
+    const u8 *stages, *slots;
+    float4 *sums; // of teams but the first, [team - 1][BN / 8][256]
+    u32 *shared;  // a word
+    Ring x, w;
+};
+// Where a team is in the rings, and whose turn the next unit is.
+struct Cursor {
+    Place stage, slot;
+    u32 turn;
+};
+
+// Adds up the team's units of n that follow.
+template <int F, int BN, bool GLU, int KERNEL>
+__device__ __forceinline__ void sum_units(float (&acc)[BN / 2], const rzc_prefill &p, const Block &b, Cursor &at,
+                                          u32 n) {
+    using L = Layout<KERNEL, BN>;
+    constexpr int RECORD = slot_record<F>;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 8;
+    const bool first = threadIdx.x % 128 == 0;
     const int r0 = GLU ? warp & ~1 : warp, r1 = GLU ? warp | 1 : warp, h0 = GLU ? warp & 1 : 0, h1 = GLU ? h0 : 1;
-    float acc[BN / 2];
-    u32 a[2][16], sv[4];
-    uint4 low = {};
-    LaneScales<is_16bit(F) ? RZC_R_Q8_0 : F> own;
-    u32 stage = 0, slot = 0, x_phase = 0, w_phase = 0, last = ~0u, last_slot = ~0u;
-    for (u32 w = blockIdx.x; w < tiles; w += gridDim.x) {
-        int add = 0;
-        for (u32 kb = 0; kb < KB; kb++) {
+    const u32 team = threadIdx.x / 256;
+    constexpr bool by_parts = !is_own(F) && !is_16bit(F);               // decoded 64 columns at once
+    constexpr int GROUPS = L::ALONE || (BN <= 64 && !by_parts) ? 1 : 2; // of 32 columns, between two commits
+    u32 a[GROUPS][16], sv[4], last = 0, last_slot = 0;
+    uint4 low = {}, quants = {};
+    LaneScales<by_parts ? F : RZC_R_Q8_0> lane_scales;
+    bool any = false;
+    const u32 tiles = (u32)swizzled_tile(shared_at(b.stages)), rows = shared_at(b.stages) + lane % 8 * 128;
+    u32 magic;
+    asm volatile("mov.u32 %0, 0x64646464;" : "=r"(magic)); // stays in a register
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
-                if (c % L::PART == 0) barrier_wait(w_ring.full + 8 * slot, w_phase);
-                const u8 *base = slots + slot * L::SLOT;
-                auto at = [&](int byte) {
-                    return Record{base + r0 * L::RECORD + byte,
-                                  (GLU ? base + r1 * L::RECORD : base + r0 * L::RECORD) + byte, h0, h1};
-                };
-                u32(&regs)[16] = a[c & 1];
-                if constexpr (is_16bit(F)) {
-                    fetch<F>(regs, at(c % L::PART * 2048), lane);
-                } else if constexpr (!is_own(F) && GLU) {
-                    const HalfRecords rows = {base + r0 * L::RECORD, base + r1 * L::RECORD, h0};
-                    if (c == 0) own.load(rows, lane);
-                    decode_record<F>(regs, rows, own, lane, c);
-                } else if constexpr (!is_own(F)) {
-                    const WholeRecord rows = {base + warp * L::RECORD};
-                    if (c == 0) own.load(rows, lane);
-                    decode_record<F>(regs, rows, own, lane, c);
-                } else {
-                    if (c == 0) scales<F>(sv, at(F == RZC_R_Q4_K ? 2048 : F == RZC_R_Q6_K ? 3072 : 4096), lane);
-                    if (F == RZC_R_Q6_K && !(c & 1)) low = words(at(2048 + c / 2 * 512), 0, lane);
-                    decode<F>(regs, at(c * (F == RZC_R_Q8_0 ? 1024 : 512)), low, sv, lane, c);
+    for (int i = 0; i < BN / 2; i++) acc[i] = 0.f;
+    for (u32 u = 0; u < n; u++) {
+        const bool own = L::TEAMS == 1 || at.turn == team;
+        at.turn = at.turn + 1 == L::TEAMS ? 0 : at.turn + 1;
+        if (!own) {
+            at.slot.step(1, b.w.n), at.stage.step(L::CHUNKS / L::STAGE_CHUNKS, b.x.n);
+            continue;
+        }
+        barrier_wait(b.w.full + 8 * at.slot.i, at.slot.round);
+        const u8 *base = b.slots + at.slot.i * p.slot_bytes;
+        auto part = [&](int byte) {
+            return Record{base + r0 * RECORD + byte, (GLU ? base + r1 * RECORD : base + r0 * RECORD) + byte, h0, h1};
+        };
+        const WholeRecord whole = {base + warp * RECORD};
+        const HalfRecords halves = {base + r0 * RECORD, base + r1 * RECORD, h0};
+        if constexpr (by_parts && GLU) lane_scales.load(halves, lane);
+        if constexpr (by_parts && !GLU) lane_scales.load(whole, lane);
+        if (is_own(F)) scales<F>(sv, part(F == RZC_R_Q4_K ? 2048 : F == RZC_R_Q6_K ? 3072 : 4096), lane);
+#pragma unroll
+        for (int k = 0; k < 2 * L::CHUNKS; k++) { // groups
+            const int c = k / 2, i = k % 2;
+            u32 *chunk = a[c % GROUPS], *regs = chunk + 8 * i;
+            if constexpr (is_16bit(F)) { // fragments as they are; R_F16: times WEIGHT_SCALE
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    const uint4 w = words(part(k * 1024), h * 512, lane);
+                    regs[4 * h] = w.x, regs[4 * h + 1] = w.y, regs[4 * h + 2] = w.z, regs[4 * h + 3] = w.w;
                 }
-                const u64 b = swizzled_tile(shared_at(stages + stage * L::X));
-                barrier_wait(x_ring.full + 8 * stage, x_phase);
+#pragma unroll
+                for (int j = 0; j < 8 && F == RZC_R_F16; j++) regs[j] = mul2(regs[j], SCALE2);
+            } else if constexpr (by_parts) {
+                if (i == 0 && GLU) decode_record<F>(a[c % GROUPS], halves, lane_scales, lane, c);
+                if (i == 0 && !GLU) decode_record<F>(a[c % GROUPS], whole, lane_scales, lane, c);
+            } else {
+                if (F == RZC_R_Q8_0 || i == 0) quants = words(part((F == RZC_R_Q8_0 ? k : c) * 512), 0, lane);
+                if (F == RZC_R_Q6_K && k % 4 == 0) low = words(part(2048 + c / 2 * 512), 0, lane);
+                decode<F>(regs, quants, low, sv, magic, lane, c, i);
+            }
+            if (i + 1 < GROUPS) continue;
+            const bool first_of_chunk = i + 1 == GROUPS;
+            if (first_of_chunk && c % L::STAGE_CHUNKS == 0) barrier_wait(b.x.full + 8 * at.stage.i, at.stage.round);
+            if constexpr (L::ALONE) {
+                const u32 x = rows + at.stage.i * L::STAGE + c * (BN * 128) + ((4 * i + lane / 8 ^ lane % 8) << 4);
+#pragma unroll
+                for (int n8 = 0; n8 < BN / 8; n8++) {
+                    u32 m[4];
+                    ldmatrix4(m, x + n8 * 1024);
+                    float(&sum)[4] = *(float(*)[4])(acc + 4 * n8);
+                    mma16<is_bf16(F)>(sum, *(const u32(*)[4])regs, m[0], m[1]);
+                    mma16<is_bf16(F)>(sum, *(const u32(*)[4])(regs + 4), m[2], m[3]);
+                }
+            } else {
+                const u32 x = tiles + at.stage.i * (L::STAGE / 16) + c % L::STAGE_CHUNKS * (BN * 8);
                 wgmma_fence();
 #pragma unroll
-                for (int j = 0; j < 4; j++) Wgmma<BN, is_bf16(F)>::run(acc, regs + 4 * j, b + 2 * j, j || c ? 1 : add);
+                for (int j = (2 - GROUPS) * 2 * i; j < 2 * (i + 1); j++)
+                    Wgmma<BN, is_bf16(F)>::add(acc, chunk + 4 * j, x + 2 * j);
                 wgmma_commit();
-                // after this the chunk before has been multiplied: its registers, stage and, in time, slot are free
+                // after this the groups before have been multiplied: their registers, stage and, in time, slot are free
                 wgmma_wait<1>();
-                if (first && last != ~0u) {
-                    barrier_arrive(x_ring.empty + 8 * last);
-                    if (c % L::PART == 0) barrier_arrive(w_ring.empty + 8 * last_slot);
+                if (first_of_chunk) {
+                    if (first && (c || any)) {
+                        if (c % L::STAGE_CHUNKS == 0) barrier_arrive(b.x.empty + 8 * last);
+                        if (c == 0) barrier_arrive(b.w.empty + 8 * last_slot);
+                    }
+                    last = at.stage.i, last_slot = at.slot.i;
                 }
-                last = stage, last_slot = slot;
-                if (++stage == L::STAGES) stage = 0, x_phase ^= 1;
-                if (c % L::PART == L::PART - 1 && ++slot == L::SLOTS) slot = 0, w_phase ^= 1;
+                if (i == 1 && c % L::STAGE_CHUNKS == L::STAGE_CHUNKS - 1) at.stage.step(1, b.x.n);
             }
-            add = 1;
         }
-        wgmma_wait<0>();
-        if (first) barrier_arrive(x_ring.empty + 8 * last), barrier_arrive(w_ring.empty + 8 * last_slot);
-        last = ~0u;
-        const u32 tn = w / tiles_m, mat = matrix_of(p, tn);
-        store<BN, GLU>(p, acc, mat, tn - p.mats[mat].first_tile, w % tiles_m * BN);
+        if constexpr (L::ALONE) {
+            __syncwarp();
+            if (lane == 0) barrier_arrive(b.x.empty + 8 * at.stage.i), barrier_arrive(b.w.empty + 8 * at.slot.i);
+            at.stage.step(1, b.x.n);
+        }
+        at.slot.step(1, b.w.n);
+        any = true;
+    }
+    if constexpr (L::ALONE) return;
+    wgmma_wait<0>();
+    if (first && any) barrier_arrive(b.x.empty + 8 * last), barrier_arrive(b.w.empty + 8 * last_slot);
+}
+
+// The teams' sums go to the first team, in order. False for the others.
+template <int BN, int TEAMS>
+__device__ __forceinline__ bool join_teams(float (&acc)[BN / 2], const Block &b, bool is_first, bool is_last) {
+    const u32 team = threadIdx.x / 256, tid = threadIdx.x % 256;
+    if (team > 0) {
+        float4 *to = b.sums + (team - 1) * (BN / 8 * 256) + tid;
+        if (!is_first) threads_wait(2 * team, 512); // they have been taken
+#pragma unroll
+        for (int j = 0; j < BN / 8; j++)
+            to[j * 256] = make_float4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]);
+        threads_arrive(2 * team + 1, 512);
+        return false;
+    }
+#pragma unroll
+    for (u32 t = 1; t < TEAMS; t++) {
+        const float4 *from = b.sums + (t - 1) * (BN / 8 * 256) + tid;
+        threads_wait(2 * t + 1, 512);
+#pragma unroll
+        for (int j = 0; j < BN / 8; j++) {
+            const float4 v = from[j * 256];
+            acc[4 * j] += v.x, acc[4 * j + 1] += v.y, acc[4 * j + 2] += v.z, acc[4 * j + 3] += v.w;
+        }
+        if (!is_last) threads_arrive(2 * t, 512);
+    }
+    return true;
+}
+
+// A tile that several blocks share: each leaves its part, the last to come adds all of them in the order of the blocks.
+// False for the others.
+template <int F, int BN>
+__device__ __forceinline__ bool join_blocks(float (&acc)[BN / 2], const rzc_prefill &p, const Block &b,
+                                            const Work<F, BN> &w) {
+    const u32 tid = threadIdx.x % 256, begin = w.tile * w.units;
+    const u32 b0 = w.owner(p, begin), b1 = w.owner(p, begin + w.units - 1);
+    // a block's second part is the tile that begins in it
+    auto part = [&](u32 block, u32 second) {
+        return (float4 *)p.parts + (u64)(block * 2 + second) * (BN / 8 * 256) + tid;
+    };
+    const u32 second = w.begin(p, b0) != begin;
+    float4 *mine = part(blockIdx.x, blockIdx.x == b0 ? second : 0);
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++)
+        __stcg(mine + j * 256, make_float4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
+    threads_wait(1, 256);
+    if (tid == 0) { // releases what the team has written, acquires what the blocks before have
+        u32 n;
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(n) : "l"(p.arrivals + w.tile) : "memory");
+        *b.shared = n;
+    }
+    threads_wait(1, 256);
+    if (*b.shared != b1 - b0) return false;
+    if (tid == 0) p.arrivals[w.tile] = 0;
+#pragma unroll
+    for (int i = 0; i < BN / 2; i++) acc[i] = 0.f;
+#pragma unroll(BN <= 16 ? 4 : BN == 32 ? 2 : 1)
+    for (u32 i = b0; i <= b1; i++) {
+        const float4 *from = part(i, i == b0 ? second : 0);
+#pragma unroll
+        for (int j = 0; j < BN / 8; j++) {
+            const float4 v = __ldcg(from + j * 256);
+            acc[4 * j] += v.x, acc[4 * j + 1] += v.y, acc[4 * j + 2] += v.z, acc[4 * j + 3] += v.w;
+        }
+    }
+    return true;
+}
+
+template <int F, int BN, bool GLU> __device__ __forceinline__ void consume(const rzc_prefill &p, const Block &b) {
+    using L = Layout<F, BN>;
+    float acc[BN / 2];
+    Cursor at = {};
+    bool is_first = true;
+    for (Work<F, BN> w(p); w.next(); is_first = false) {
+        const u32 tn = w.tile / w.tiles_m, mat = matrix_of(p, tn);
+        if constexpr (F == K) {
+            if (p.mats[mat].w.format == RZC_R_Q6_K)
+                sum_units<RZC_R_Q6_K, BN, GLU, F>(acc, p, b, at, w.n);
+            else
+                sum_units<RZC_R_Q4_K, BN, GLU, F>(acc, p, b, at, w.n);
+        } else {
+            sum_units<F, BN, GLU, F>(acc, p, b, at, w.n);
+        }
+        if (L::TEAMS > 1 && !join_teams<BN, L::TEAMS>(acc, b, is_first, w.at >= w.end)) continue;
+        if (w.n < w.units && !join_blocks<F, BN>(acc, p, b, w)) continue;
+        store<BN, GLU>(p, acc, mat, tn - p.mats[mat].first_tile, w.tile % w.tiles_m * BN);
     }
 }
 #endif
@@ -314,53 +368,70 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
     using L = Layout<F, BN>;
     extern __shared__ u8 raw[];
     dependents();
-    u8 *stages = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *slots = stages + L::STAGES * L::X;
-    const u32 bars = shared_at(slots + L::SLOTS * L::SLOT);
-    const Ring x_ring = {bars, bars + 8 * L::STAGES},
-               w_ring = {bars + 16 * L::STAGES, bars + 16 * L::STAGES + 8 * L::SLOTS};
-    if (threadIdx.x == 0) {
-        for (int s = 0; s < L::STAGES; s++) barrier_init(x_ring.full + 8 * s, 1), barrier_init(x_ring.empty + 8 * s, 2);
-        for (int s = 0; s < L::SLOTS; s++) barrier_init(w_ring.full + 8 * s, 1), barrier_init(w_ring.empty + 8 * s, 2);
+    u8 *stages = raw + ((1024 - (shared_at(raw) & 1023)) & 1023), *slots = stages + p.stages * L::STAGE;
+    u8 *sums = slots + p.slots * p.slot_bytes;
+    const u32 bars = shared_at(sums + L::SUMS);
+    const Block b = {stages,
+                     slots,
+                     (float4 *)sums,
+                     (u32 *)(sums + L::SUMS + 16 * (p.stages + p.slots)),
+                     {bars, bars + 8 * p.stages, p.stages},
+                     {bars + 16 * p.stages, bars + 16 * p.stages + 8 * p.slots, p.slots}};
+    if (threadIdx.x == 0) { // one copier fills a place, a team empties it
+        auto open = [](const Ring &ring) {
+            for (u32 i = 0; i < ring.n; i++)
+                barrier_init(ring.full + 8 * i, 1), barrier_init(ring.empty + 8 * i, L::RELEASES);
+        };
+        open(b.x), open(b.w);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
-    if (threadIdx.x >= 256) {
-        // 40 x 128 + 232 x 256 registers are what the block has at its start; a larger sum never gets them
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x < 288)
-            copy_weights<F, BN>(p, shared_at(slots), w_ring);
-        else if (threadIdx.x == 288)
-            copy_activations<F, BN>(p, shared_at(stages), x_ring);
+    if (threadIdx.x >= L::CONSUMERS) {
+        // no more registers in all than the block has at its start: a larger sum never gets them
+        if constexpr (BN > 64) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if constexpr (BN == 64) asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+        if (threadIdx.x < L::CONSUMERS + 32)
+            copy_weights<F, BN>(p, shared_at(slots), b.w);
+        else if (threadIdx.x == L::CONSUMERS + 32)
+            copy_activations<F, BN>(p, shared_at(stages), b.x);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        if constexpr (BN > 64) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        if constexpr (BN == 64) asm volatile("setmaxnreg.inc.sync.aligned.u32 112;");
         predecessors();
         if (p.glu)
-            consume<F, BN, true>(p, stages, slots, x_ring, w_ring);
+            consume<F, BN, true>(p, b);
         else
-            consume<F, BN, false>(p, stages, slots, x_ring, w_ring);
+            consume<F, BN, false>(p, b);
     }
 #endif
 }
-// grid: SMs; block: 384; shared: Layout::BYTES
-#define KERNEL(f, bn)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(384, 1) rzc_wgmma_##f##_##bn(const __grid_constant__ rzc_prefill p) { \
-        product<RZC_##f, bn>(p);                                                                                       \
+// grid: up to the number of SMs; block: Layout::THREADS; shared: shared_bytes in prefill.c
+#define KERNEL(name, f, bn)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(Layout<f, bn>::THREADS, 1)                                           \
+        rzc_wgmma_##name##_##bn(const __grid_constant__ rzc_prefill p) {                                              \
+        product<f, bn>(p);                                                                                            \
     }
-#define KERNELS(f) \
-    KERNEL(f, 64)  \
-    KERNEL(f, 128) \
-    KERNEL(f, 256)
-KERNELS(R_Q4_K)
-KERNELS(R_Q6_K)
-KERNELS(R_Q8_0)
-KERNELS(R_BF16)
-KERNELS(R_F16)
-KERNELS(R_Q4_0)
-KERNELS(R_Q4_1)
-KERNELS(R_Q5_0)
-KERNELS(R_Q5_1)
-KERNELS(R_Q5_K)
-KERNELS(R_Q3_K)
-KERNELS(R_Q2_K)
-KERNELS(R_IQ4_NL)
-KERNELS(R_IQ4_XS)
+#define KERNELS(name, f) \
+    KERNEL(name, f, 8)   \
+    KERNEL(name, f, 16)  \
+    KERNEL(name, f, 32)  \
+    KERNEL(name, f, 64)  \
+    KERNEL(name, f, 128) \
+    KERNEL(name, f, 256)
+#define SOME_KERNELS(f)       \
+    KERNEL(f, RZC_##f, 16) \
+    KERNEL(f, RZC_##f, 64) \
+    KERNEL(f, RZC_##f, 256)
+KERNELS(K, K)
+KERNELS(R_Q8_0, RZC_R_Q8_0)
+KERNELS(R_BF16, RZC_R_BF16)
+SOME_KERNELS(R_F16)
+SOME_KERNELS(R_Q4_0)
+SOME_KERNELS(R_Q4_1)
+SOME_KERNELS(R_Q5_0)
+SOME_KERNELS(R_Q5_1)
+SOME_KERNELS(R_Q5_K)
+SOME_KERNELS(R_Q3_K)
+SOME_KERNELS(R_Q2_K)
+SOME_KERNELS(R_IQ4_NL)
+SOME_KERNELS(R_IQ4_XS)

@@ -56,20 +56,6 @@ static uint64_t heads_needs(const rzc_program *p) {
     return most_cols * RZC_FEW_ROWS * 4;
 }
 
-/* Columns of the widest x of a product of many rows, 0 = none. */
-static uint64_t half_needs(const rzc_program *p) {
-    uint64_t cols = 0;
-    if (p->options.max_tokens <= RZC_FEW_ROWS || rzc_is_fixed(p) || p->engine->cc_major != 9) return 0;
-    for (uint32_t i = 0; i < p->ir->header->n_ops; i++) {
-        const rz_op *op = &p->ir->ops[i];
-        if (op->code != RZ_OP_MATMUL && op->code != RZ_OP_LOGITS) continue;
-        const rz_weight *w = &p->ir->weights[op->w[0] - 1];
-        const rzc_format format = rzc_format_of(w);
-        if (format >= RZC_R_Q4_K && format <= RZC_R_BF16 && w->cols % 256 == 0 && w->cols > cols) cols = w->cols;
-    }
-    return cols;
-}
-
 /* The batch: sections at fixed places, as large as the largest step; page tables behind them. */
 static void place_batch(rzc_program *p, rz_cu_ptr base) {
     const rz_plan_options *o = &p->options;
@@ -112,11 +98,9 @@ static uint64_t place_all(rzc_program *p) {
     p->heads = at, at += aligned(heads_needs(p));
     p->tiles = at, at += aligned(rzc_prefill_bytes(p));
     at = rzc_moe_place(p, at);
-    const uint64_t half_cols = half_needs(p);
-    if (half_cols > 0) {
-        p->half = at, at += aligned(half_cols * 2 * p->options.max_tokens);
-        p->half_scale = at, at += aligned(p->options.max_tokens * 4ull);
-    }
+    rzc_prefill_shared(p, &floats, &words);
+    p->tile_parts = at, at += aligned(floats * 4);
+    p->tile_arrivals = at, at += aligned(words * 4);
     for (uint32_t k = 0; k < p->n_angles; k++) {
         p->angles[k].at = at, at += aligned((uint64_t)angle_rows(p) * p->angles[k].n_pairs * 8);
     }
@@ -426,7 +410,7 @@ int32_t rzc_forward(void *program, const rz_step *step) {
     if (status != RZ_OK) return status;
     p->step = step;
     p->tiles_value = 0;
-    p->half_key = 0;
+    p->tiles_only = 0;
     p->sampling_queued = false;
     p->row_class = h->n_tokens <= RZC_FEW_ROWS ? 0 : 1;
     p->n_rows[RZ_ROWS_T] = h->n_tokens;

@@ -49,8 +49,8 @@ __device__ __forceinline__ void load_keys(const Cache &c, u32 first, u32 begin, 
                 uint4 w = make_uint4(0, 0, 0, 0);
                 __half scale = __ushort_as_half(0);
                 if (in) {
-                    w = *(const uint4 *)(from + t * 64 + ((unit % 4 ^ t >> 1 & 3) << 4));
-                    scale = *(const __half *)(from + (64u << c.shift) + ((unit / 2 % 2 << c.shift) + t) * 2);
+                    w = *(const uint4 *)(from + q8_row(c.shift, t) + ((unit % 4 ^ t >> 1 & 3) << 4));
+                    scale = *(const __half *)(from + q8_scale(c.shift, t, unit / 2 % 2));
                 }
                 const __half2 twice = __half2half2(scale);
                 const u32 words[4] = {w.x ^ 0x80808080u, w.y ^ 0x80808080u, w.z ^ 0x80808080u, w.w ^ 0x80808080u};

@@ -119,10 +119,10 @@ template <int D> __device__ __forceinline__ void load_token(const Task &k, Bytes
     for (u32 c = 0; c < D / 64; c++) {
         const u8 *chunk = page + (((u64)k.head * (D / 64) + c) << k.shift) * 68;
 #pragma unroll
-        for (u32 u = 0; u < 4; u++) b.q[c * 4 + u] = *(const uint4 *)(chunk + t * 64 + ((u ^ sw) << 4));
+        for (u32 u = 0; u < 4; u++) b.q[c * 4 + u] = *(const uint4 *)(chunk + q8_row(k.shift, t) + ((u ^ sw) << 4));
 #pragma unroll
         for (u32 s = 0; s < 2; s++)
-            b.scale[c * 2 + s] = *(const __half *)(chunk + (64u << k.shift) + ((s << k.shift) + t) * 2);
+            b.scale[c * 2 + s] = *(const __half *)(chunk + q8_scale(k.shift, t, s));
     }
 }
 __device__ __forceinline__ u32 decoded(u32 biased, u32 how, __half2 scale) {

@@ -23,6 +23,13 @@ __device__ __forceinline__ void bulk_copy(u32 to, const void *from, u32 n_bytes,
                  "l"(from), "r"(n_bytes), "r"(barrier)
                  : "memory");
 }
+// Barriers 1-15 of a block by number, for n_threads of it; arrive: without waiting.
+__device__ __forceinline__ void threads_wait(u32 id, u32 n_threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
+}
+__device__ __forceinline__ void threads_arrive(u32 id, u32 n_threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
+}
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void wgmma_wait() {
@@ -33,14 +40,20 @@ __device__ __forceinline__ u64 swizzled_tile(u32 at) {
     return (u64)((at & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-// d (64 x N) = a (64 x 16, registers) * b (16 x N), + d when `add`.
+// d (64 x N) = a (64 x 16, registers) * b (16 x N), + d when `add`. add(): always; b is the low half of swizzled_tile,
+// whose other half is the same for all.
 template <int N, bool BF> struct Wgmma;
 #define D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define D16(i) D4(i), D4(i + 4), D4(i + 8), D4(i + 12)
 #define D64(i) D16(i), D16(i + 16), D16(i + 32), D16(i + 48)
+#define DS_8 D4(0)
+#define DS_16 D4(0), D4(4)
+#define DS_32 D16(0)
 #define DS_64 D16(0), D16(16)
 #define DS_128 D64(0)
 #define DS_256 D64(0), D64(64)
+#define R8 "%0,%1,%2,%3"
+#define R16 R8 ",%4,%5,%6,%7"
 #define R0                                                                                                            \
     "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%" \
     "30,%31"
@@ -62,8 +75,16 @@ template <int N, bool BF> struct Wgmma;
                          : DS_##N                                                                              \
                          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                      \
         }                                                                                                      \
+        static __device__ __forceinline__ void add(float (&d)[N / 2], const u32 *a, u32 b) {                   \
+            asm volatile("{\n.reg .b64 b;\nmov.b64 b, {" B ", 0x40000040};\n"                                  \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" D "}, " A        \
+                         ", b, 1, 1, 1, 0;\n}"                                                                 \
+                         : DS_##N                                                                              \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));                                \
+        }                                                                                                      \
     };
 #define WGMMA_BOTH(N, D, A, B, P) WGMMA(N, false, "f16", D, A, B, P) WGMMA(N, true, "bf16", D, A, B, P)
+WGMMA_BOTH(32, R16 ",%8,%9,%10,%11,%12,%13,%14,%15", "{%16,%17,%18,%19}", "%20", "%21")
 WGMMA_BOTH(64, R0, "{%32,%33,%34,%35}", "%36", "%37")
 WGMMA_BOTH(128, R0 R32, "{%64,%65,%66,%67}", "%68", "%69")
 WGMMA_BOTH(256, R0 R32 R64 R96, "{%128,%129,%130,%131}", "%132", "%133")

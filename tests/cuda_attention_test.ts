@@ -1,7 +1,7 @@
 /**
- * Attention on a GPU, where it is not the plain kernel: rows that decode together, prompts and their continuation beside
- * them, over caches in F16 and Q8_0, with and without norms of heads and RoPE before, against F64 references. Without a
- * GPU each is a named skip.
+ * Attention on a GPU, where it is not the plain kernel: rows that decode together, prompts and their continuation
+ * beside them, over caches in F16 and Q8_0, with and without norms of heads and RoPE before, against F64 references.
+ * Without a GPU each is a named skip.
  */
 import { assertEquals } from "@std/assert";
 import { noGpu } from "./gpu.ts";

@@ -2,7 +2,7 @@
  * A feed-forward part with experts on the CUDA executor: from the norm to the residual, fused for few rows and for
  * many, against F64 references. Odd numbers of experts, experts without rows, one with all of them.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { DTypeName } from "../src/dtype.ts";
 import { USE_MATMUL, USE_MOE } from "../src/weights/roles.ts";
 import { noGpu } from "./gpu.ts";
@@ -17,8 +17,8 @@ const missing = noGpu();
 const VOCAB = 40;
 const EPS = 1e-6;
 
-/** 1, 3 and 8 rows; then 9, 100, and 77 of two sequences. */
-const FEW: readonly (readonly Part[])[] = [1, 3, 8].map((n) => [{ slot: 0, nPast: 0, tokens: tokens(n, n) }]);
+/** 1, 3 and 4 rows; then 9, 100, and 77 of two sequences. */
+const FEW: readonly (readonly Part[])[] = [1, 3, 4].map((n) => [{ slot: 0, nPast: 0, tokens: tokens(n, n) }]);
 const MANY: readonly (readonly Part[])[] = [
   [{ slot: 0, nPast: 0, tokens: tokens(4, 9) }],
   [{ slot: 1, nPast: 0, tokens: tokens(1, 100) }],
@@ -100,24 +100,23 @@ function make(of: ExpertsCase): Made {
   return { plan, want };
 }
 
-for (const of of CASES) {
-  for (const [rows, steps, bound] of [["few", FEW, 1e-8], ["many", MANY, 1e-5]] as const) {
-    const name = `${of.k} of ${of.experts} experts, ${of.gate} and ${of.down}, ${of.hidden} and ${of.inner} columns`;
-    testUnless(missing, `cuda, experts, ${rows} rows: ${name}${of.uneven ? ", all to the same" : ""}`, () => {
-      using engine = new OpEngine("cuda", "auto", false);
-      const { plan, want } = make(of), run = plan.run(engine, steps, () => true);
-      const cache = new Map<number, Float64Array>();
+for (const [rows, steps, bound] of [["few", FEW, 1e-8], ["many", MANY, 1e-5]] as const) {
+  testUnless(missing, `cuda, experts: ${CASES.length} kinds, ${rows} rows`, () => {
+    using engine = new OpEngine("cuda", "auto", false);
+    const problems = CASES.flatMap((of) => {
+      const { plan, want } = make(of), run = plan.run(engine, steps, () => true), got = run.outputs[0]!;
+      const known = new Map<number, Float64Array>();
       const whole = rowsOf(run, (token) => {
-        if (!cache.has(token)) cache.set(token, want(run.weight, token));
-        return cache.get(token)!;
+        if (!known.has(token)) known.set(token, want(run.weight, token));
+        return known.get(token)!;
       });
-      const got = run.outputs[0]!;
       assertEquals(got.length, whole.length);
       let error = 0, square = 0;
       got.forEach((x, i) => (error += (x - whole[i]!) ** 2, square += whole[i]! ** 2));
-      assert(error / square <= bound, `error ${error / square}`);
+      return error / square <= bound ? [] : [`${JSON.stringify(of)}: error ${error / square}`];
     });
-  }
+    assertEquals(problems, []);
+  });
 }
 
 leakCheck();

@@ -1,6 +1,6 @@
 /**
- * Memory of a GPU: what cannot fit is refused with the bytes that are needed and free, before anything is allocated, and
- * nothing else notices; an estimate is what is then used; what is closed comes back.
+ * Memory of a GPU: what cannot fit is refused with the bytes that are needed and free, before anything is allocated,
+ * and nothing else notices; an estimate is what is then used; what is closed comes back.
  */
 import { assert, assertEquals } from "@std/assert";
 import { engineFacts, openEngine } from "../src/engine/native_model.ts";

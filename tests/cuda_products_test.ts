@@ -4,7 +4,7 @@
  * F64 references. Without a GPU each is a named skip.
  */
 import { assertEquals } from "@std/assert";
-import { type DTypeName } from "../src/dtype.ts";
+import type { DTypeName } from "../src/dtype.ts";
 import { USE_MATMUL } from "../src/weights/roles.ts";
 import { noGpu } from "./gpu.ts";
 import { normals, rowsOf } from "./op_case.ts";
@@ -131,6 +131,19 @@ for (const dtype of RECORDS) {
       });
       assertEquals(wrong, []);
     }
+  });
+}
+
+/** Weights whose kernels have fewer sizes of tiles. */
+const OTHERS = ["F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS"] as const;
+
+for (const dtype of OTHERS) {
+  testUnless(missing, `cuda, 5 to 100 rows: matmul of ${dtype}`, () => {
+    const rows = 272, cols = 768, plan = new OpPlan(VOCAB, [inputs(cols)]);
+    const w = weight(plan, dtype, rows, cols, 6);
+    plan.output(...plan.op("matmul", { in: [plan.inputs[0]!], w: [w] }, ["T", rows]));
+    const want = (of: Weight, token: number) => [product(of(w), plan.input(0, token))];
+    assertEquals(problems(plan, [rows], 2e-6, want), []);
   });
 }
 

@@ -53,13 +53,12 @@ class SlowDevice extends FakeDevice {
   }
 }
 
-test("loop: a long prompt alone takes long steps; a short one that comes does not wait for them", () => {
-  const vocabSize = 50, pageTokens = 16, nPages = 200;
-  const device = new SlowDevice({ vocabSize, pageTokens, nPages, nSlots: 2 });
+function setUp(device: SlowDevice, maxSequences: number) {
+  const { vocabSize, pageTokens, nPages } = device.sizes;
   const posted: FromEngine[] = [], inbox: ToEngine[] = [];
   const loop = new EngineLoop({
     runner: device,
-    scheduler: new Scheduler({ maxSequences: 2, groups: [{ pageTokens, nPages, window: 0 }] }),
+    scheduler: new Scheduler({ maxSequences, groups: [{ pageTokens, nPages, window: 0 }] }),
     contextSize: 2048,
     maxStepTokens: 512,
     vocabSize,
@@ -73,15 +72,22 @@ test("loop: a long prompt alone takes long steps; a short one that comes does no
     now: () => performance.now(),
     stats: new Float64Array(createStats()),
   });
-  const submit = (id: number, nTokens: number): ToEngine => ({
+  const submit = (id: number, nTokens: number, maxTokens = 3): ToEngine => ({
     type: "submit",
     request: {
       id,
       tokens: Int32Array.from({ length: nTokens }, (_, i) => (7 * id + i) % vocabSize),
-      ...{ sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens: 3, credit: CREDIT, ignoreEos: false },
+      ...{ sampling: NO_SAMPLING, penaltyWindow: 0, stops: [], maxTokens, credit: CREDIT, ignoreEos: false },
       ...{ logprobs: false, grammar: undefined, salt: "", client: "", queueTimeoutMs: 0 },
     } as Extract<ToEngine, { type: "submit" }>["request"],
   });
+  return { loop, posted, inbox, submit };
+}
+
+test("loop: a long prompt alone takes long steps; a short one that comes does not wait for them", () => {
+  const vocabSize = 50;
+  const device = new SlowDevice({ vocabSize, pageTokens: 16, nPages: 200, nSlots: 2 });
+  const { loop, posted, inbox, submit } = setUp(device, 2);
   let waits = 0, before = 0;
   device.idleWaits = 1;
   device.onWait = () => {
@@ -106,4 +112,24 @@ test("loop: a long prompt alone takes long steps; a short one that comes does no
   }
   const ends = posted.flatMap((message) => message.type === "ended" ? [message.id] : []);
   assertEquals(ends, [2, 1], "the short one ends first");
+});
+
+test("loop: steps of many generations, however long, are not given up for one more", () => {
+  const vocabSize = 50, pageTokens = 16, nPages = 400, nRunning = 70;
+  const device = new SlowDevice({ vocabSize, pageTokens, nPages, nSlots: nRunning + 1 });
+  const { loop, inbox, submit } = setUp(device, nRunning + 1);
+  let cancelled = 0;
+  const cancel = device.cancel.bind(device);
+  device.cancel = (ticket) => {
+    cancelled++;
+    cancel(ticket);
+  };
+  let waits = 0;
+  device.onWait = () => {
+    if (++waits > 40 && waits < 50) inbox.push(submit(1000 + waits, 3));
+  };
+  for (let id = 1; id <= nRunning; id++) loop.handle(submit(id, 3, 60));
+  loop.run();
+  assert(device.done.some((n) => n >= nRunning), "all decode together");
+  assertEquals(cancelled, 0);
 });

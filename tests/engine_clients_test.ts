@@ -42,16 +42,16 @@ test("clients: turns are shared by tokens, not by requests, and nobody saves up 
 });
 
 test("clients: coming again does not undo what one had", () => {
-  const s = scheduler(2, 100);
-  const other = s.add(request(10, { client: "other", maxTokens: 400 }), 0);
+  const s = scheduler(2, 200);
+  s.add(request(10, { client: "other", maxTokens: 400 }), 0);
   const big = s.add(request(400, { client: "big", maxTokens: 1 }), 0);
   while (big.state !== "ended") step(s);
-  s.add(request(10, { client: "big" }), 0);
-  assertEquals(placesOf(s, 1), ["big"], "there is a place");
+  const filler = s.add(request(10, { client: "filler", maxTokens: 400 }), 0);
+  step(s);
   s.add(request(10, { client: "big" }), 0);
   s.add(request(10, { client: "other" }), 0);
+  s.end(filler);
   assertEquals(placesOf(s, 1), ["other"], "it came later, and had less");
-  s.end(other);
 });
 
 test("clients: a client's oldest is overtaken by few, whoever comes", () => {
@@ -67,15 +67,12 @@ test("clients: a client's oldest is overtaken by few, whoever comes", () => {
   assert(nGuests <= OVERTAKES_MAX + 40, `${nGuests} steps`);
 });
 
-test("scores: a prompt is scored once, in chunks of the outs there are, also when it loses its place", () => {
-  const groups = [{ pageTokens: PAGE, nPages: 6, window: 0 }];
-  const s = new Scheduler({ maxSequences: 2, groups, room: { tableEntries: Infinity, biases: Infinity, outs: 2 } });
-  const old = s.add(request(30, { maxTokens: 40 }), 0);
-  const scored = s.add(request(30, { maxTokens: 2, promptTop: 0 }), 0);
+/** Runs until a sequence has ended; the tokens of its prompt that were scored, in order. */
+function scoresOf(s: Scheduler, scored: Sequence, outsMax: number): number[] {
   const seen: number[] = [];
   while (scored.state !== "ended") {
     const planned = s.next(64, 64, [])!;
-    assert(planned.outs.length <= 2);
+    assert(planned.outs.length <= outsMax);
     const take = (sequence: Sequence): void => {
       sequence.tokens.push(sequence.tokens.length);
       if (sequence.tokens.length >= sequence.lengthMax) s.end(sequence);
@@ -85,6 +82,25 @@ test("scores: a prompt is scored once, in chunks of the outs there are, also whe
       for (let i = 0; i < n; i++) seen.push(planned.outs[first + i]!.target!);
     });
   }
+  return seen;
+}
+
+test("scores: a prompt is scored once, in chunks of the outs there are, also when it loses its place", () => {
+  const groups = [{ pageTokens: PAGE, nPages: 6, window: 0 }];
+  const s = new Scheduler({ maxSequences: 2, groups, room: { tableEntries: Infinity, biases: Infinity, outs: 2 } });
+  const old = s.add(request(30, { maxTokens: 40 }), 0);
+  const scored = s.add(request(30, { maxTokens: 2, promptTop: 0 }), 0);
+  assertEquals(scoresOf(s, scored, 2), scored.tokens.slice(1, 30));
   assertEquals([old.state, scored.nPlaced], ["ended", 2], "it lost its place");
-  assertEquals(seen, scored.tokens.slice(1, 30));
+});
+
+test("scores: a prompt that is cached, or being computed by another, is computed from its start", () => {
+  const s = scheduler(3, 100);
+  const { tokens } = request(60);
+  const first = s.add(request(0, { tokens, maxTokens: 1 }), 0);
+  while (first.state !== "ended") step(s);
+  s.add(request(0, { tokens, maxTokens: 20 }), 0);
+  const scored = s.add(request(0, { tokens, maxTokens: 1, promptTop: 3 }), 0);
+  assertEquals(scoresOf(s, scored, 60), Array.from(tokens).slice(1));
+  assertEquals(scored.nCached, 0);
 });

@@ -39,7 +39,7 @@ function ffnCase(
   return { gate, up: gate, down, hidden, inner, phases: 1, kept: false, residualLast: false, ...more };
 }
 
-/** What llama.cpp's mixes put together: _M has six bits where it matters, rows without blocks of 256 get Q5_0 or Q8_0. */
+/** As llama.cpp's mixes have it: _M has six bits where it matters, rows without blocks of 256 get Q5_0 or Q8_0. */
 export const FFN_CASES: readonly FfnCase[] = [
   ffnCase("Q4_K", "Q6_K", 256, 512),
   ffnCase("Q4_K", "Q6_K", 256, 512, { phases: 3, kept: true, residualLast: true }),

@@ -1,6 +1,7 @@
 /**
- * The FFN phase by itself (ffn_cases.ts): every value of it against definitions in F64 when nothing is fused, its result
- * when everything is, that the two agree, and that steps leave nothing behind. On a machine with a GPU there, too.
+ * The FFN phase by itself (ffn_cases.ts): every value of it against definitions in F64 when nothing is fused, its
+ * result when everything is, that the two agree, and that steps leave nothing behind. On a machine with a GPU there,
+ * too.
  */
 import { assert, assertEquals } from "@std/assert";
 import { FFN_CASES, FFN_STEPS, ffnBound, type FfnCase, ffnName, type FfnPlan, ffnPlan } from "./ffn_cases.ts";

@@ -10,7 +10,7 @@ export function noGpu(): string | undefined {
   return why === undefined ? undefined : `no GPU: ${why}`;
 }
 
-/** `rz_isa` of the CUDA engines of tests: `REALIZAR_ISA=ptx` makes every one take the way of cards that are not here. */
+/** `rz_isa` of the CUDA engines of tests: `REALIZAR_ISA=ptx` is the way of cards that are not here. */
 export function gpuIsa(): number {
   return env("REALIZAR_ISA") === "ptx" ? ISAS.ptx : ISAS.auto;
 }

@@ -1,6 +1,7 @@
 /**
- * A program that loses its GPU: `lose_gpu.ts KIND` lets the test library run a faulty kernel, and prints what everything
- * then answers, as JSON. The driver may refuse a GPU to the whole process from then on, so no test does this to its own.
+ * A program that loses its GPU: `lose_gpu.ts KIND` lets the test library run a faulty kernel, and prints what
+ * everything then answers, as JSON. The driver may refuse a GPU to the whole process from then on, so no test does this
+ * to its own.
  */
 import process from "node:process";
 import { STRUCTS } from "../src/platform/abi.ts";

@@ -185,6 +185,19 @@ export function attentionCases(): OpCase[] {
       ref: 3e-4,
       cpu: 5e-4,
     }),
+    cachedCase(
+      "attention",
+      { heads: 8, kvHeads: 2, keyDim: 128, valueDim: 128, scale: 0.09, window: 9, kvDtype: Q8_0 },
+      {
+        ref: 3e-4,
+        cpu: 5e-4,
+      },
+    ),
+    cachedCase(
+      "attention",
+      { heads: 2, kvHeads: 1, keyDim: 96, valueDim: 96, scale: 0.1, kvDtype: Q8_0, sinks: Float32Array.of(1, -2) },
+      { ref: 3e-4, cpu: 5e-4 },
+    ),
     cachedCase("kvWrite", { ...plain, valueDim: 32, keyDim: 32 }, f16),
     cachedCase("attention", { heads: 1, kvHeads: 1, keyDim: 1, valueDim: 1, scale: 1 }, f16),
     cachedCase("attention", { heads: 6, kvHeads: 2, keyDim: 20, valueDim: 12, scale: 0.3, window: 7 }, f16),

@@ -28,7 +28,9 @@ function normalizedError(got: Float32Array, want: ArrayLike<number>): number {
 type Executor = readonly [name: keyof Bound, isa: keyof typeof ISAS];
 const EXECUTORS: readonly Executor[] = [
   ["ref", "auto"],
-  ...(Object.keys(ISAS) as (keyof typeof ISAS)[]).filter((isa) => isa !== "auto" && isa !== "ptx").map((isa) => ["cpu", isa] as const),
+  ...(Object.keys(ISAS) as (keyof typeof ISAS)[]).filter((isa) => isa !== "auto" && isa !== "ptx").map((isa) =>
+    ["cpu", isa] as const
+  ),
 ];
 
 /** Runs a case on an executor and compares; `known` is what another one was compared with. */

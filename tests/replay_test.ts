@@ -1,6 +1,6 @@
 /**
- * Recorded calls made again by a C program (native/replay.c), which knows nothing of JavaScript: on the reference and on
- * `cpu`, and where there is a GPU on `cuda`. Under compute-sanitizer: `npm run test:cuda`.
+ * Recorded calls made again by a C program (native/replay.c), which knows nothing of JavaScript: on the reference and
+ * on `cpu`, and where there is a GPU on `cuda`. Under compute-sanitizer: `npm run test:cuda`.
  */
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

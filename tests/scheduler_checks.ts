@@ -9,7 +9,7 @@ export class Guests {
   /** How many others may still get a place before a guest. */
   readonly #patience = new Map<Sequence, number>();
 
-  /** A guest came; the others are there already. Each of their clients may go first, and some who fit where it does not. */
+  /** A guest came; the others were here. Each of their clients may go first, and some who fit where it does not. */
   came(guest: Sequence, others: readonly Sequence[]): void {
     this.#patience.set(guest, new Set(others.map(({ client }) => client)).size + PASSES_MAX);
   }

@@ -34,7 +34,7 @@ function assertNear(got: readonly PromptLogprob[], expected: readonly PromptLogp
   }
 }
 
-test("prompt: log-probabilities are those of the logits, alone, beside others, and when the prompt is cached", async () => {
+test("prompt: log-probabilities are those of the logits, alone, beside others, and when it is cached", async () => {
   const model = await tinyModel();
   const tokens = [...await model.tokenize(PROMPT.repeat(3))];
   const expected = expectedOf(model, tokens, 2);

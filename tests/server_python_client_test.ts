@@ -1,5 +1,5 @@
 /**
- * PyPI openai against the server on a port: tests/clients/openai_client.py makes the calls, here is what they must give.
+ * PyPI openai against the server on a port: tests/clients/openai_client.py makes the calls, here is what they give.
  * The client is the same process whatever runs the server, and a second to start: one runtime is enough, and what
  * runtimes do differently with sockets is tried by server_socket_test.ts in each.
  */

@@ -117,10 +117,13 @@ function play(runner: StepRunner): void {
   ], copies);
 }
 
-/** Squared error of logits: rounding goes through all layers, and may send a token to another expert. */
+/**
+ * Squared error of logits: rounding (attention may be in 16 bits) goes through all layers, and may send a token to
+ * another expert.
+ */
 function modelBound(name: string): number {
   if (name.includes("moe")) return 0.1;
-  return name.includes("f32") || name.includes("many-heads") || name.includes("llama3") ? 1e-5 : 1e-2;
+  return name.includes("f32") || name.includes("many-heads") || name.includes("llama3") ? 1e-4 : 1e-2;
 }
 
 const models = new Map<string, Promise<TestModel>>();

@@ -8,7 +8,7 @@ import { canRunArm, runArm } from "./lib/arm.mjs";
 import { checkMachine, installZig } from "./lib/install.mjs";
 import { main } from "./lib/step.mjs";
 
-const TESTS = ["dtype", "cpu_kernels", "cpu_pool", "cpu_program"];
+const TESTS = ["dtype", "cpu_kernels", "cpu_attention", "cpu_pool", "cpu_program"];
 
 await main(async () => {
   if (!canRunArm()) return;

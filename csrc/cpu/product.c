@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define FEW_ROWS 32u
-#define FEW_ROWS_UNIT ((size_t)64 << 10) /* bytes of weights: less than nobody waits for */
+#define FEW_ROWS_UNIT ((size_t)64 << 10) /* bytes of weights: nobody waits long for the last one */
 #define FEW_ROWS_RUN ((size_t)1 << 20)   /* of units that a thread takes in a row, so that its stream does not break */
 
 rz_cpu_matrix rz_cpu_matrix_of(const rz_cpu_program *p, uint32_t weight, uint32_t bias) {
@@ -103,7 +103,7 @@ void rz_cpu_multiply(const rz_cpu_program *p, const rz_cpu_scratch *s, const rz_
             by_panels(p, s, m, first, n, &x->x8, row, n_rows, tiles);
         else
             p->engine->kernels->few->direct[m->layout](stripes, m->stripe_bytes, n, &x->x8, row, n_rows, m->cols / 32,
-                                                        tiles, tile_stride);
+                                                       tiles, tile_stride);
         return;
     }
     if (m->layout == RZ_LAYOUT_BF16 && x->halves) {

@@ -115,9 +115,10 @@ export class Flights {
     }
   }
 
-  /** For somebody who came: drops the first step that is too long to wait for, and what is behind it. */
+  /** For somebody who came: drops the first step of one generation that is too long to wait for, and what is behind. */
   giveWay(isTooLong: (nTokens: number) => boolean): void {
-    const long = this.#flights.find(({ step, cancelled }) => !cancelled && isTooLong(step.nTokens));
+    const alone = this.#flights.filter(({ step, cancelled }) => !cancelled && step.entries.length === 1);
+    const long = alone.find(({ step }) => isTooLong(step.nTokens));
     if (long !== undefined) this.#drop(long);
   }
 

@@ -46,7 +46,10 @@ function chooseKvDtype(model: PreparedModel, placement: Placement, backend: Back
   const kvDtype = placement.kvDtype ?? (backend === "ref" ? "f32" : "f16");
   const { headDim } = model.config;
   if (backend !== "ref" && kvDtype === "q8_0" && headDim % 32 !== 0) {
-    throw new RealizarError("UNSUPPORTED", `kvDtype "q8_0": heads of ${headDim} columns, the cpu executor needs 32 n`);
+    throw new RealizarError(
+      "UNSUPPORTED",
+      `kvDtype "q8_0": heads of ${headDim} columns, the ${backend} executor needs 32 n`,
+    );
   }
   return kvDtype;
 }

@@ -3,13 +3,12 @@ import { ApiError, invalid, tooLarge } from "./errors.ts";
 import { parsePieces } from "./json_pieces.ts";
 import { JsonScan, PIECE_BYTES } from "./json_scan.ts";
 import type { Limits } from "./limits.ts";
-import { othersFirst } from "./turns.ts";
+import { othersFirst, Turns } from "./turns.ts";
 
 /** Numbers are cheap: so many times as many as other values may be in a body. */
 const NUMBERS_A_VALUE = 10;
 
-/** Refuses what is no plain JSON by its headers; returns the length they tell, 0 for none. */
-function checkHeaders(request: Request, limits: Limits): number {
+function checkHeaders(request: Request, limits: Limits): void {
   const type = request.headers.get("content-type")?.replace(/;.*$/s, "").trim().toLowerCase();
   if (type !== "application/json") {
     const got = type === undefined ? "no content-type" : `content-type ${JSON.stringify(type)}`;
@@ -22,7 +21,6 @@ function checkHeaders(request: Request, limits: Limits): number {
   }
   const length = Number(request.headers.get("content-length") ?? 0);
   if (length > limits.bodyBytes) throw bodyTooLarge(limits);
-  return length >= 0 ? Math.floor(length) : 0;
 }
 
 function bodyTooLarge(limits: Limits): ApiError {
@@ -69,15 +67,13 @@ async function measure(chunk: Uint8Array, scan: JsonScan, limits: Limits): Promi
   }
 }
 
-/** `lengthHint`: what the body's length is said to be; 0 = nothing is said. */
 async function readBytes(
   body: ReadableStream<Uint8Array>,
-  lengthHint: number,
   limits: Limits,
 ): Promise<{ bytes: Uint8Array; scan: JsonScan }> {
   const reader = body.getReader();
   const scan = new JsonScan(limits.jsonDepth);
-  let bytes = new Uint8Array(Math.min(lengthHint, limits.bodyBytes));
+  const chunks: Uint8Array[] = [];
   const deadline = performance.now() + limits.bodyMs;
   let nBytes = 0;
   try {
@@ -87,12 +83,7 @@ async function readBytes(
       nBytes += chunk.length;
       if (nBytes > limits.bodyBytes) throw bodyTooLarge(limits);
       await measure(chunk, scan, limits);
-      if (nBytes > bytes.length) {
-        const grown = new Uint8Array(Math.max(nBytes, 2 * bytes.length));
-        grown.set(bytes);
-        bytes = grown;
-      }
-      bytes.set(chunk, nBytes - chunk.length);
+      chunks.push(chunk);
     }
   } catch (error) {
     // What is still to come is of no interest; the answer does not wait for it.
@@ -100,14 +91,22 @@ async function readBytes(
     if (error instanceof ApiError) throw error;
     throw new ApiError(400, "invalid_request_error", "body_unreadable", "the body ended before its end");
   }
-  return { bytes: bytes.subarray(0, nBytes), scan };
+  const bytes = new Uint8Array(nBytes);
+  const turns = new Turns();
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+    if (turns.isOver) await turns.pass();
+  }
+  return { bytes, scan };
 }
 
 /** The body as JSON data. Throws {@linkcode ApiError}s: 400, 408, 413, 415. */
 export async function readJson(request: Request, limits: Limits): Promise<unknown> {
-  const lengthHint = checkHeaders(request, limits);
+  checkHeaders(request, limits);
   if (request.body === null) throw invalid("body", "the body is empty, expected a JSON object", "invalid_json");
-  const { bytes, scan } = await readBytes(request.body, lengthHint, limits);
+  const { bytes, scan } = await readBytes(request.body, limits);
   try {
     if (bytes.length <= PIECE_BYTES) {
       return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;

@@ -1,6 +1,6 @@
 /* cuda_program_test.c - plans of every op on the CUDA executor's host half, over a driver whose kernels do nothing
- * (fake_driver.h), under UBSan: every launcher, fusion and size of a step, on GPUs of each kind. What kernels compute is
- * judged on a GPU: tests/cuda_test.ts, tests/native/replay.c. */
+ * (fake_driver.h), under UBSan: every launcher, fusion and size of a step, on GPUs of each kind. What kernels compute
+ * is judged on a GPU: tests/cuda_test.ts, tests/native/replay.c. */
 #include "fake_driver.h"
 #include "program_fixture.h"
 

@@ -1,5 +1,5 @@
-/* fake_driver.h - a CUDA driver without a GPU: device memory is the host's, kernels do nothing, and any call can be made
- * to fail. It counts what is open. The executor's host half runs over it: memory, order, errors, not numbers. */
+/* fake_driver.h - a CUDA driver without a GPU: device memory is the host's, kernels do nothing, and any call can be
+ * made to fail. It counts what is open. The executor's host half runs over it: memory, order, errors, not numbers. */
 #ifndef RZ_TEST_FAKE_DRIVER_H
 #define RZ_TEST_FAKE_DRIVER_H
 #include "driver.h"

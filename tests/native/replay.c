@@ -12,7 +12,8 @@
  *     READ       {u32 row, n_rows, cols, 0} of value a
  *     WEIGHT     {u32 row, n_rows, cols, 0} of weight a, as the executor holds it: equal but for a rounding
  * Of each value the squared error of a case, relative to the squares of the reference, is at most the case's bound.
- * Prints a line a failure and a last line with counts; after --seconds no case is begun. Status: 0 good, 1 something differs, 2 it cannot run. */
+ * Prints a line a failure and a last line with counts; after --seconds no case is begun. Status: 0 good, 1 something
+ * differs, 2 it cannot run. */
 #include "realizar.h"
 #include <dlfcn.h>
 #include <math.h>

@@ -81,15 +81,17 @@ export async function runArm(names) {
   for (const name of names) await emulate(name, await link(folder, name, objects), []);
 }
 
-/** Runs the short form of the kernels' test, which is compiled only when something changed. */
+/** Runs the tests of the kernels, in their short form; they are compiled only when something changed. */
 export async function runArmKernels() {
-  const name = "cpu_kernels", folder = inRoot(".tools", "arm_kernels"), program = join(folder, name);
+  const names = ["cpu_kernels", "cpu_attention"], folder = inRoot(".tools", "arm_kernels");
+  const programs = names.map((name) => join(folder, name));
   const stamp = join(folder, "stamp.json"), inputs = ["csrc", "tests/native", "build.zig"];
   mkdirSync(folder, { recursive: true });
-  if (!upToDate(stamp, inputs, [program])) {
+  if (!upToDate(stamp, inputs, programs)) {
     const seen = observeInputs(inputs);
-    await link(folder, name, await compileEngine(folder, true));
-    writeStamp(stamp, seen, [program]);
+    const objects = await compileEngine(folder, true);
+    await eachInParallel(names, (name) => link(folder, name, objects));
+    writeStamp(stamp, seen, programs);
   }
-  await emulate(name, program, ["short"]);
+  for (const [i, name] of names.entries()) await emulate(name, programs[i], ["short"]);
 }

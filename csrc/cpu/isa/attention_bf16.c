@@ -108,7 +108,7 @@ BF16 AI void few_scores(const rz_cpu_run *r, uint32_t c, work *w, const int M) {
         __m512bh k[4];
         UNROLL for (uint32_t g = 0; g < 4; g++) {
             k[g] = key_pairs(r, 4 * c + g, d);
-            __builtin_prefetch(next[g] + 64 * (size_t)d);
+            __builtin_prefetch(next[g] + 64 * (size_t)d, 0, 2);
         }
         UNROLL for (int t = 0; t < M; t++) {
             const __m512bh x = splat_pair(w->q[w->who[t]] + d);
@@ -188,8 +188,8 @@ BF16 AI bool few_values(const rz_cpu_run *r, uint32_t c, const work *w, rz_cpu_q
                 pairs[i] = (__m512bh)pairs_of(even, odd);
             }
             UNROLL for (uint32_t i = 0; i < 4; i += 2) {
-                __builtin_prefetch(next + 32 * i);
-                __builtin_prefetch(next + stride + 32 * i);
+                __builtin_prefetch(next + 32 * i, 0, 2);
+                __builtin_prefetch(next + stride + 32 * i, 0, 2);
             }
             UNROLL for (int t = 0; t < M; t++) {
                 const __m512bh x = splat_pair(w->p[t] + j);

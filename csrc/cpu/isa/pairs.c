@@ -12,7 +12,7 @@
  * is stored so.
  *
  * Three of the four pairs of lines of a block are multiplied so, the last two lines as they are: then both kinds of
- * units have as much to do, and those two stand between the pairs, so that this holds for any few dozen instructions. */
+ * units have as much to do; those two stand between the pairs, so that this holds for any few dozen instructions. */
 #include "stripe.h"
 
 #if defined(__AVX512VNNI__)

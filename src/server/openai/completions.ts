@@ -7,9 +7,12 @@ import type { NamedModel, ServedModel } from "../served_model.ts";
 import { type Echo, TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
+import { othersFirst } from "../turns.ts";
 import { readSalt, readWanted } from "./sampling.ts";
 
 const TOP_MAX = 20;
+/** Token ids from which on reading and checking them are two pieces of work. */
+const LONG_IDS = 1 << 15;
 
 /** A prompt as it was given. */
 type RawPrompt = string | number[];
@@ -47,6 +50,7 @@ async function encode(
   for (const prompt of prompts) {
     const tokens = typeof prompt === "string" ? await model.tokenize(prompt, options) : prompt;
     checkRoom(tokens.length, contextSize, "prompt");
+    if (tokens.length > LONG_IDS) await othersFirst();
     const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
     if (wrong !== undefined) throw invalid("prompt", `prompt: ${wrong} is no token, expected 0 to ${vocabSize - 1}`);
     encoded.push(tokens instanceof Int32Array ? tokens : new Int32Array(tokens));
