@@ -1,12 +1,6 @@
 // attention.cu - attention of any shape over any cache, or of the batch alone, in F32 arithmetic; sums in one order.
 #include "kv.cuh"
-
-__device__ __forceinline__ void pdl() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
+#include "ptx.cuh"
 
 constexpr u32 TILE = 128;
 // Shared: q[k_cols], sum[v_cols], score[TILE] floats. grid: (n_heads, n_rows); block: TILE
@@ -14,7 +8,8 @@ extern "C" __global__ void rzc_attention_k(const rzc_attention p) {
     extern __shared__ float room[];
     __shared__ float red[8];
     float *q = room, *sum = q + p.k_cols, *score = sum + p.v_cols;
-    pdl();
+    dependents();
+    predecessors();
     const u32 h = blockIdx.x, t = blockIdx.y, seq = p.step.row_seq[t], position = p.step.row_position[t];
     const u32 head = h / (p.n_heads / p.n_kv_heads), tid = threadIdx.x, warp = tid / 32, lane = tid % 32;
     const u32 n_past = p.step.seq_n_past[seq], row0 = p.step.seq_first_row[seq];

@@ -5,6 +5,7 @@
 // a[i] and b[RZC_BEST - 1 - i] are the best of both, and a bitonic sequence that log2(RZC_BEST) exchanges sort.
 // Part by part of a row; the last block of a row to arrive merges its lists. With them goes what rzc_argmax_k tells.
 #include "dequant.cuh"
+#include "ptx.cuh"
 
 #define LIST RZC_BEST
 
@@ -54,9 +55,7 @@ extern "C" __global__ void __launch_bounds__(512) rzc_best_k(const rzc_best p) {
     const u32 first = blockIdx.x * RZC_BEST_PART + threadIdx.x, row = blockIdx.y * p.n_parts;
     float v[N], sum = 0;
     u32 odd = 0;
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+    predecessors();
 #pragma unroll
     for (int k = 0; k < N; k++) v[k] = first + k * 512 < p.vocab ? __ldcg(x + first + k * 512) : -INFINITY;
 #pragma unroll

@@ -11,69 +11,53 @@
 #include "os.h"
 #include "params.h"
 
-/* X(module, name): the function rzc_<name> of cuda/<module>.cu. The products of all formats follow. */
-#define RZC_KERNELS(X)                                                                                                \
-    X(weights, repack_R_Q4_K) X(weights, repack_R_Q6_K) X(weights, repack_R_Q8_0) X(weights, repack_R_BF16)           \
-    X(weights, repack_R_F16) X(weights, repack_R_Q4_0) X(weights, repack_R_Q4_1) X(weights, repack_R_Q5_0)            \
-    X(weights, repack_R_Q5_1) X(weights, repack_R_Q5_K) X(weights, repack_R_Q3_K) X(weights, repack_R_Q2_K)           \
-    X(weights, repack_R_IQ4_NL) X(weights, repack_R_IQ4_XS)                                                           \
-    X(weights, read_row) X(weights, read_all)                                                                         \
-    X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)             \
+/* X(module, name) for kernels of one name in several sizes, and for one a record format: what <module>.cu makes. */
+#define RZC_SIZES_4(X, m, name) X(m, name##_1) X(m, name##_2) X(m, name##_4) X(m, name##_8)
+#define RZC_SIZES_3(X, m, name) X(m, name##_2) X(m, name##_4) X(m, name##_8)
+#define RZC_ALL_TILES(X, m, name)                                                                                      \
+    X(m, name##_8) X(m, name##_16) X(m, name##_32) X(m, name##_64) X(m, name##_128) X(m, name##_256)
+#define RZC_SOME_TILES(X, m, name) X(m, name##_16) X(m, name##_64) X(m, name##_256)
+#define RZC_HEADS_2(X, m, name) X(m, name##_64) X(m, name##_128)
+#define RZC_COMMON_RECORDS(X, m, name) X(m, name##_R_Q4_K) X(m, name##_R_Q6_K) X(m, name##_R_Q8_0)
+#define RZC_OTHER_RECORDS(X, m, name)                                                                                  \
+    X(m, name##_R_Q4_0) X(m, name##_R_Q4_1) X(m, name##_R_Q5_0) X(m, name##_R_Q5_1) X(m, name##_R_Q5_K)                \
+    X(m, name##_R_Q3_K) X(m, name##_R_Q2_K) X(m, name##_R_IQ4_NL) X(m, name##_R_IQ4_XS)
+#define RZC_RECORDS(X, m, name)                                                                                        \
+    RZC_COMMON_RECORDS(X, m, name) X(m, name##_R_BF16) X(m, name##_R_F16) RZC_OTHER_RECORDS(X, m, name)
+
+/* X(module, name): the function rzc_<name> of cuda/<module>.cu. The plain products of all formats follow. */
+#define RZC_KERNELS(X)                                                                                                 \
+    RZC_RECORDS(X, weights, repack) X(weights, read_row) X(weights, read_all)                                          \
+    X(ops, embed_k) X(ops, norm_k) X(ops, rope_k) X(ops, kv_write_k) X(ops, elementwise_k) X(ops, rows_k)              \
     X(ops, moe_route_k) X(ops, moe_combine_k) X(ops, argmax_k) X(ops, angles_k) X(ops, place_k)                        \
     X(ops, begin_k) X(best, best_k)                                                                                    \
-    X(moe, moe_router_k) X(moe_many, moe_scores_k) X(moe_many, moe_order_k) X(moe_many, moe_x_k)                      \
-    X(moe_many, moe_choose_k) X(moe_many, moe_sum_k)                                                                  \
-    X(attention, attention_k)                                                                                         \
-    X(place, place_many_64) X(place, place_many_128)                                                                  \
-    X(gemv, gemv_q4k_1) X(gemv, gemv_q4k_2) X(gemv, gemv_q4k_4) X(gemv, gemv_q4k_8)                                   \
-    X(gemv, gemv_q80_1) X(gemv, gemv_q80_2) X(gemv, gemv_q80_4) X(gemv, gemv_q80_8)                                   \
-    X(gemv, gemv_bf16_1) X(gemv, gemv_bf16_2) X(gemv, gemv_bf16_4) X(gemv, gemv_bf16_8)                              \
-    X(gemv, gemv_any_1) X(gemv, gemv_any_2) X(gemv, gemv_any_4) X(gemv, gemv_any_8)                                   \
-    X(gemv, gemv_f16_1) X(gemv, gemv_f16_2) X(gemv, gemv_f16_4) X(gemv, gemv_f16_8)                                   \
-    X(gemv, stage_q4k_2) X(gemv, stage_q4k_4) X(gemv, stage_q4k_8)                                                    \
-    X(gemv, stage_q80_2) X(gemv, stage_q80_4) X(gemv, stage_q80_8)                                                    \
-    X(gemv, stage_bf16_2) X(gemv, stage_bf16_4) X(gemv, stage_bf16_8)                                                 \
-    X(gemv, stage_any_2) X(gemv, stage_any_4) X(gemv, stage_any_8)                                                    \
-    X(gemv, stage_f16_2) X(gemv, stage_f16_4) X(gemv, stage_f16_8)                                                    \
-    X(moe, moe_up_k) X(moe, moe_down_k)                                                                               \
-    X(moe_many, moe_R_Q4_K) X(moe_many, moe_R_Q6_K) X(moe_many, moe_R_Q8_0) X(moe_many, moe_R_Q4_0)                   \
-    X(moe_many, moe_R_Q4_1) X(moe_many, moe_R_Q5_0) X(moe_many, moe_R_Q5_1) X(moe_many, moe_R_Q5_K)                   \
-    X(moe_many, moe_R_Q3_K) X(moe_many, moe_R_Q2_K) X(moe_many, moe_R_IQ4_NL) X(moe_many, moe_R_IQ4_XS)               \
-    X(prefill_product, prefill_x_f16) X(prefill_product, prefill_x_bf16)                                              \
-    X(prefill_product, prefill_F16) X(prefill_product, prefill_BF16) X(prefill_product, prefill_Q4_0)                 \
-    X(prefill_product, prefill_Q4_1) X(prefill_product, prefill_Q5_0) X(prefill_product, prefill_Q5_1)                \
-    X(prefill_product, prefill_Q8_0) X(prefill_product, prefill_Q2_K) X(prefill_product, prefill_Q3_K)                \
-    X(prefill_product, prefill_Q4_K) X(prefill_product, prefill_Q5_K) X(prefill_product, prefill_Q6_K)                \
-    X(prefill_product, prefill_IQ4_NL) X(prefill_product, prefill_IQ4_XS) X(prefill_product, prefill_R_Q4_K)          \
-    X(prefill_product, prefill_R_Q6_K) X(prefill_product, prefill_R_Q8_0) X(prefill_product, prefill_R_BF16)          \
-    X(prefill_product, prefill_R_F16) X(prefill_product, prefill_R_Q4_0) X(prefill_product, prefill_R_Q4_1)           \
-    X(prefill_product, prefill_R_Q5_0) X(prefill_product, prefill_R_Q5_1) X(prefill_product, prefill_R_Q5_K)          \
-    X(prefill_product, prefill_R_Q3_K) X(prefill_product, prefill_R_Q2_K) X(prefill_product, prefill_R_IQ4_NL)        \
-    X(prefill_product, prefill_R_IQ4_XS)                                                                              \
-    X(prefill_wgmma, wgmma_K_8) X(prefill_wgmma, wgmma_K_16) X(prefill_wgmma, wgmma_K_32)                             \
-    X(prefill_wgmma, wgmma_K_64) X(prefill_wgmma, wgmma_K_128) X(prefill_wgmma, wgmma_K_256)                          \
-    X(prefill_wgmma, wgmma_R_Q8_0_8) X(prefill_wgmma, wgmma_R_Q8_0_16) X(prefill_wgmma, wgmma_R_Q8_0_32)              \
-    X(prefill_wgmma, wgmma_R_Q8_0_64) X(prefill_wgmma, wgmma_R_Q8_0_128) X(prefill_wgmma, wgmma_R_Q8_0_256)           \
-    X(prefill_wgmma, wgmma_R_BF16_8) X(prefill_wgmma, wgmma_R_BF16_16) X(prefill_wgmma, wgmma_R_BF16_32)              \
-    X(prefill_wgmma, wgmma_R_BF16_64) X(prefill_wgmma, wgmma_R_BF16_128) X(prefill_wgmma, wgmma_R_BF16_256)           \
-    X(prefill_wgmma, wgmma_R_F16_16) X(prefill_wgmma, wgmma_R_F16_64) X(prefill_wgmma, wgmma_R_F16_256)               \
-    X(prefill_wgmma, wgmma_R_Q4_0_16) X(prefill_wgmma, wgmma_R_Q4_0_64) X(prefill_wgmma, wgmma_R_Q4_0_256)            \
-    X(prefill_wgmma, wgmma_R_Q4_1_16) X(prefill_wgmma, wgmma_R_Q4_1_64) X(prefill_wgmma, wgmma_R_Q4_1_256)            \
-    X(prefill_wgmma, wgmma_R_Q5_0_16) X(prefill_wgmma, wgmma_R_Q5_0_64) X(prefill_wgmma, wgmma_R_Q5_0_256)            \
-    X(prefill_wgmma, wgmma_R_Q5_1_16) X(prefill_wgmma, wgmma_R_Q5_1_64) X(prefill_wgmma, wgmma_R_Q5_1_256)            \
-    X(prefill_wgmma, wgmma_R_Q5_K_16) X(prefill_wgmma, wgmma_R_Q5_K_64) X(prefill_wgmma, wgmma_R_Q5_K_256)            \
-    X(prefill_wgmma, wgmma_R_Q3_K_16) X(prefill_wgmma, wgmma_R_Q3_K_64) X(prefill_wgmma, wgmma_R_Q3_K_256)            \
-    X(prefill_wgmma, wgmma_R_Q2_K_16) X(prefill_wgmma, wgmma_R_Q2_K_64) X(prefill_wgmma, wgmma_R_Q2_K_256)            \
-    X(prefill_wgmma, wgmma_R_IQ4_NL_16) X(prefill_wgmma, wgmma_R_IQ4_NL_64) X(prefill_wgmma, wgmma_R_IQ4_NL_256)      \
-    X(prefill_wgmma, wgmma_R_IQ4_XS_16) X(prefill_wgmma, wgmma_R_IQ4_XS_64) X(prefill_wgmma, wgmma_R_IQ4_XS_256)      \
-    X(decode_attention, decode_f16_64) X(decode_attention, decode_f16_128) X(decode_attention, decode_q8_64)          \
-    X(decode_attention, decode_q8_128) X(decode_attention, decode_placed_f16_64)                                      \
-    X(decode_attention, decode_placed_f16_128) X(decode_attention, decode_placed_q8_64)                               \
-    X(decode_attention, decode_placed_q8_128)                                                                         \
-    X(prompt_attention, prompt_attention_f16_64) X(prompt_attention, prompt_attention_f16_128)                        \
-    X(prompt_attention, prompt_attention_q8_64) X(prompt_attention, prompt_attention_q8_128)                          \
-    X(prompt_wgmma, prompt_wgmma_f16_64) X(prompt_wgmma, prompt_wgmma_f16_128)                                        \
-    X(prompt_wgmma, prompt_wgmma_q8_64) X(prompt_wgmma, prompt_wgmma_q8_128)
+    X(moe, moe_router_k) X(moe_many, moe_scores_k) X(moe_many, moe_order_k) X(moe_many, moe_x_k)                       \
+    X(moe_many, moe_choose_k) X(moe_many, moe_sum_k)                                                                   \
+    X(attention, attention_k)                                                                                          \
+    RZC_HEADS_2(X, place, place_many)                                                                                  \
+    RZC_SIZES_4(X, gemv, gemv_q4k) RZC_SIZES_4(X, gemv, gemv_q80) RZC_SIZES_4(X, gemv, gemv_bf16)                      \
+    RZC_SIZES_4(X, gemv, gemv_any) RZC_SIZES_4(X, gemv, gemv_f16)                                                      \
+    RZC_SIZES_3(X, gemv, stage_q4k) RZC_SIZES_3(X, gemv, stage_q80) RZC_SIZES_3(X, gemv, stage_bf16)                   \
+    RZC_SIZES_3(X, gemv, stage_any) RZC_SIZES_3(X, gemv, stage_f16)                                                    \
+    X(moe, moe_up_k) X(moe, moe_down_k)                                                                                \
+    RZC_COMMON_RECORDS(X, moe_many, moe) RZC_OTHER_RECORDS(X, moe_many, moe)                                           \
+    X(prefill_product, prefill_x_f16) X(prefill_product, prefill_x_bf16)                                               \
+    X(prefill_product, prefill_F16) X(prefill_product, prefill_BF16) X(prefill_product, prefill_Q4_0)                  \
+    X(prefill_product, prefill_Q4_1) X(prefill_product, prefill_Q5_0) X(prefill_product, prefill_Q5_1)                 \
+    X(prefill_product, prefill_Q8_0) X(prefill_product, prefill_Q2_K) X(prefill_product, prefill_Q3_K)                 \
+    X(prefill_product, prefill_Q4_K) X(prefill_product, prefill_Q5_K) X(prefill_product, prefill_Q6_K)                 \
+    X(prefill_product, prefill_IQ4_NL) X(prefill_product, prefill_IQ4_XS) RZC_RECORDS(X, prefill_product, prefill)     \
+    RZC_ALL_TILES(X, prefill_wgmma, wgmma_K) RZC_ALL_TILES(X, prefill_wgmma, wgmma_R_Q8_0)                             \
+    RZC_ALL_TILES(X, prefill_wgmma, wgmma_R_BF16) RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_F16)                        \
+    RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q4_0) RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q4_1)                      \
+    RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q5_0) RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q5_1)                      \
+    RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q5_K) RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q3_K)                      \
+    RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_Q2_K) RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_IQ4_NL)                    \
+    RZC_SOME_TILES(X, prefill_wgmma, wgmma_R_IQ4_XS)                                                                   \
+    RZC_HEADS_2(X, decode_attention, decode_f16) RZC_HEADS_2(X, decode_attention, decode_q8)                           \
+    RZC_HEADS_2(X, decode_attention, decode_placed_f16) RZC_HEADS_2(X, decode_attention, decode_placed_q8)             \
+    RZC_HEADS_2(X, prompt_attention, prompt_attention_f16) RZC_HEADS_2(X, prompt_attention, prompt_attention_q8)       \
+    RZC_HEADS_2(X, prompt_wgmma, prompt_wgmma_f16) RZC_HEADS_2(X, prompt_wgmma, prompt_wgmma_q8)
 typedef enum rzc_kernel {
 #define RZC_KERNEL_ENUM(module, name) RZC_K_##name,
     RZC_KERNELS(RZC_KERNEL_ENUM)

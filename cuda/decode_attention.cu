@@ -12,7 +12,6 @@
 
 // warps that compute, at most; rows of a launch; heads of a unit
 constexpr u32 WARPS = RZC_DECODE_WARPS, ROWS = RZC_DECODE_ROWS, HEADS = RZC_DECODE_HEADS;
-constexpr float LOG2E = 1.4426950408889634f;
 
 // Units of a row: key heads, each as often as it takes for its query heads.
 __device__ __forceinline__ u32 units_of(const rzc_attention &p) {
@@ -43,18 +42,11 @@ constexpr int COPIERS = 1; // lanes that tell of a copied slot
 #else
 constexpr int COPIERS = 32;
 #endif
-// What this thread wrote to shared memory comes before bulk copies that follow.
-__device__ __forceinline__ void copies_after() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-#endif
-}
-
 __device__ __forceinline__ u32 n_workers() { return blockDim.x / 32 - 1; } // warps that compute
 // The rows are found: the warp that copies tells, the others wait.
-__device__ __forceinline__ void rows_found() { asm volatile("bar.arrive 2, %0;" ::"r"(blockDim.x) : "memory"); }
-__device__ __forceinline__ void await_rows() { asm volatile("bar.sync 2, %0;" ::"r"(blockDim.x) : "memory"); }
-__device__ __forceinline__ void workers() { asm volatile("bar.sync 1, %0;" ::"r"(n_workers() * 32) : "memory"); }
+__device__ __forceinline__ void rows_found() { threads_arrive(2, blockDim.x); }
+__device__ __forceinline__ void await_rows() { threads_wait(2, blockDim.x); }
+__device__ __forceinline__ void workers() { threads_wait(1, n_workers() * 32); }
 __device__ __forceinline__ void ring_wait(u32 barrier, u32 parity) {
 #if __CUDA_ARCH__ >= 900
     barrier_wait(barrier, parity);

@@ -3,21 +3,6 @@
 #pragma once
 #include "prefill.cuh"
 
-__device__ __forceinline__ u32 half2_fma(u32 a, u32 b, u32 c) {
-    u32 r;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
-}
-__device__ __forceinline__ u32 half2_mul(u32 a, u32 b) {
-    u32 r;
-    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-__device__ __forceinline__ u32 half2_add(u32 a, u32 b) {
-    u32 r;
-    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
 __device__ __forceinline__ u32 both_low(u32 x) { return __byte_perm(x, x, 0x1010); }
 __device__ __forceinline__ u32 both_high(u32 x) { return __byte_perm(x, x, 0x3232); }
 // 2^e as two halves, -14 <= e <= 15

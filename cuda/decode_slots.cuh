@@ -2,7 +2,7 @@
 // [64 columns][token], in Q8_0 each followed by its scales. How they are copied, and what tensor cores make of them.
 #pragma once
 #include "kv.cuh"
-#include "wgmma.cuh"
+#include "ptx.cuh"
 
 template <int D, bool Q8> struct Shape {
     static constexpr u32 CHUNKS = D / 64, TOKENS = Q8 || D == 128 ? 32 : 64;
@@ -19,20 +19,10 @@ __device__ __forceinline__ u32 movmatrix(u32 x) {
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
     return y;
 }
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 // Bytes of x as signed numbers in F16: 0 and 1, 2 and 3 (even, odd: 0 and 2, 1 and 3).
 __device__ __forceinline__ u32 minus1152(u32 x) {
     u32 y;
     asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(0x64806480u));
-    return y;
-}
-__device__ __forceinline__ u32 times2(u32 a, u32 b) {
-    u32 y;
-    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
     return y;
 }
 template <u32 HOW> __device__ __forceinline__ u32 halves_of(u32 biased) {
@@ -168,8 +158,9 @@ __device__ __forceinline__ void values(float (&sum)[D / 16][4], u32 b0, u32 b1, 
 #pragma unroll
             for (int u = 0; u < 2; u++) {
                 const u32 lo = w[2 * u] ^ 0x80808080u, hi = w[2 * u + 1] ^ 0x80808080u;
-                const u32 a[4] = {times2(halves_of<0x4240>(lo), scale[0]), times2(halves_of<0x4341>(lo), scale[0]),
-                                  times2(halves_of<0x4240>(hi), scale[1]), times2(halves_of<0x4341>(hi), scale[1])};
+                const u32 a[4] = {
+                    half2_mul(halves_of<0x4240>(lo), scale[0]), half2_mul(halves_of<0x4341>(lo), scale[0]),
+                    half2_mul(halves_of<0x4240>(hi), scale[1]), half2_mul(halves_of<0x4341>(hi), scale[1])};
                 mma16<false>(sum[2 * b + u], a, b0, b1);
             }
         }

@@ -28,6 +28,9 @@ typedef enum rzc_pattern {
 } rzc_pattern;
 extern const rz_pattern rzc_patterns[];
 extern const uint32_t rzc_n_patterns;
+/* Writes the ops among `all` (RZ_NO_OP = none) ascending and returns how many; 0 = the anchor is not the first of them,
+ * or they are too far apart for one launch. */
+uint32_t rzc_in_order(const uint32_t *all, uint32_t n_all, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]);
 bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_fusion *f);
 
 /* Formats that one record product can mix: 1 Q4_K and Q6_K, 2 Q8_0, 3 BF16, 4 any of integers, 5 F16; 0 = not a

@@ -32,7 +32,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
     extern __shared__ __align__(128) u8 sm[];
     constexpr int XV = is_16bit(FAM) ? 2 : 1;
     constexpr bool STAGED = NB > 1;
-    pdl_trigger();
+    dependents();
     int lane;
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
     const int warp = threadIdx.x >> 5, n = lane >> 2, t = lane & 3, Wk = a.k_warps, W = Wk << a.row_warps_log2;
@@ -42,8 +42,8 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
     uint4 *xs = (uint4 *)(sm + L.xs);
     float2 *xm = (float2 *)(sm + L.xm);
     float *xinv = (float *)(sm + L.xinv), *part = (float *)(sm + L.part), *ssq = (float *)(sm + L.ssq);
-    const u32 ring = warp * a.slots * a.slot_bytes, ringa = smem_addr(sm) + ring,
-              bar = smem_addr(sm + L.bars) + warp * a.slots * 8;
+    const u32 ring = warp * a.slots * a.slot_bytes, ringa = shared_at(sm) + ring,
+              bar = shared_at(sm + L.bars) + warp * a.slots * 8;
     // k tiles of this warp: wk, wk + Wk, ...; its row tiles: i = wr, wr + Wr, ... of the block's nrt
     const int nsb = wk < S ? (S - wk - 1) / Wk + 1 : 0, nrt = (a.units + (b < (int)a.units_rest)) << ush;
     auto row_tile = [&](int i) { return ((b + (i >> ush) * G) << ush) + (i & ush); };
@@ -76,15 +76,15 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
         src += sbytes * Wk, ps--, left--;
     };
     // what does not depend on the predecessor
-    if (lane < (int)a.slots) mbar_init(bar + lane * 8, CPASYNC ? 32 : 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    if (lane < (int)a.slots) barrier_init(bar + lane * 8, CPASYNC ? 32 : 1);
+    barriers_made();
     __syncwarp();
 #pragma unroll 1
     for (int s = 0; s < (int)a.slots && left > 0; s++) issue(s * a.slot_bytes, bar + s * 8);
     const u32 xbar = bar + (W - warp) * a.slots * 8; // behind the barriers of all rings
     if (STAGED) {
-        if (threadIdx.x == 0) mbar_init(xbar, 1);
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        if (threadIdx.x == 0) barrier_init(xbar, 1);
+        barriers_made();
         __syncthreads();
     }
     const int nch = S * NB, cols = a.cols;
@@ -114,21 +114,15 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
     const float *const norm = a.norm, *const add = a.add;
     const float *const hp = add && e0 < nrt * 16 * NB ? add_of(e0) : nullptr;
     asm volatile("" ::"l"(xbase), "l"(norm), "l"(hp), "l"(a.out[0]), "r"(a.ldo[0]), "f"(a.eps), "r"(a.is_head));
-    pdl_wait();
+    predecessors();
     // x to B fragments, once for all warps
     if (hp) hres = __ldcg(hp);
     if (STAGED && threadIdx.x == 0) {
         const XBytes<FAM, NB> bytes(nch);
         const u8 *from = (const u8 *)xbase;
-        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(xbar),
-                     "r"(bytes.fragments + bytes.sums + bytes.scales + (norm ? bytes.squares : 0))
-                     : "memory");
+        barrier_expect(xbar, bytes.fragments + bytes.sums + bytes.scales + (norm ? bytes.squares : 0));
         auto copy = [&](const void *to, u32 n_bytes) {
-            asm volatile(
-                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                    smem_addr(to)),
-                "l"(from), "r"(n_bytes), "r"(xbar)
-                : "memory");
+            bulk_copy(shared_at(to), from, n_bytes, xbar);
             from += n_bytes;
         };
         copy(xs, bytes.fragments);
@@ -165,7 +159,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
                 put_x<FAM, NB>(f[u], c, lane, xs, xm, xinv);
             }
     }
-    if (STAGED) mbar_wait(xbar, 0);
+    if (STAGED) barrier_wait(xbar, 0);
     else __syncthreads();
     u32 msk[4];
 #pragma unroll
@@ -186,7 +180,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
             int c = wk * NB;
 #pragma unroll 1
             for (int s = 0; s < nsb; s++) {
-                mbar_wait(b8, par);
+                barrier_wait(b8, par);
                 const u8 *tile = sm + ring + off;
                 auto release = [&] {
                     __syncwarp();
@@ -272,7 +266,7 @@ template <int FAM, int NB, bool CPASYNC> __device__ __forceinline__ void gemv(co
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // x of the product behind it, a chunk a warp.
 template <int FAM, int NB> __device__ __forceinline__ void stage(const rzc_stage &p) {
-    pdl_trigger();
+    dependents();
     const int lane = threadIdx.x & 31, n = lane >> 2, t = lane & 3, col = column_of<NB>(n);
     const int nch = p.k_tiles * NB, c = blockIdx.x * (blockDim.x / 32) + (threadIdx.x >> 5);
     if (c >= nch) return;
@@ -287,7 +281,7 @@ template <int FAM, int NB> __device__ __forceinline__ void stage(const rzc_stage
         *(float4 *)&g[4] = __ldg((const float4 *)(p.norm + k + 16));
     }
     const float *const x = p.x + (size_t)min(col, (int)p.n_cols - 1) * p.ldx + k;
-    pdl_wait();
+    predecessors();
     if (inside) *(float4 *)&f[0] = __ldcg((const float4 *)x), *(float4 *)&f[4] = __ldcg((const float4 *)(x + 16));
     if (p.norm) {
         float ss = 0;

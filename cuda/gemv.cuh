@@ -1,26 +1,15 @@
 // gemv.cuh - the parts of gemv.cu's kernels: PTX, one record times the x of its 256 columns, x as B fragments.
 #pragma once
 #include "dequant.cuh"
+#include "ptx.cuh"
 
 // Families of products: Q4K (Q4_K and Q6_K records), Q80, BF, H16 (F16), ANY (a mix of any but those of 16 bits).
 enum { ANY = 0, Q4K = RZC_R_Q4_K, Q6K = RZC_R_Q6_K, Q80 = RZC_R_Q8_0, BF = RZC_R_BF16, H16 = RZC_R_F16 };
 __host__ __device__ constexpr bool is_16bit(int family) { return family == BF || family == H16; }
 __host__ __device__ constexpr bool has_sums(int family) { return family == Q4K || family == ANY; }
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-__device__ __forceinline__ u32 smem_addr(const void *p) { return (u32)__cvta_generic_to_shared(p); }
-__device__ __forceinline__ void pdl_trigger() { asm volatile("griddepcontrol.launch_dependents;"); }
-__device__ __forceinline__ void pdl_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void mbar_init(u32 b, u32 arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(b), "r"(arrivals) : "memory");
-}
-__device__ __forceinline__ void mbar_wait(u32 b, u32 parity) {
-    asm volatile(
-        "{\n.reg .pred p;\nL_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra L_%=;\n}" ::"r"(b),
-        "r"(parity)
-        : "memory");
-}
 __device__ __forceinline__ void bulk_load(u32 dst, const void *src, u32 bytes, u32 bar, u64 pol) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+    barrier_expect(bar, bytes);
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, "
                  "[%3], %4;" ::"r"(dst),
                  "l"(src), "r"(bytes), "r"(bar), "l"(pol)
@@ -43,10 +32,15 @@ __device__ __forceinline__ void imma16(int (&c)[4], u32 a0, u32 a1, u32 b0) { //
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a0), "r"(a1), "r"(b0));
 }
-__device__ __forceinline__ void mmabf(float (&c)[4], uint4 a, u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+// 32 columns, their halves of 16 summed apart; 8 columns of x: those of lo, too.
+template <int NB, int H>
+__device__ __forceinline__ void imma_halves(int (&c)[H][4], int (&lo)[H][4], uint4 a, const u32 (&b)[4]) {
+    imma16(c[0], a.x, a.y, b[0]);
+    imma16(c[H - 1], a.z, a.w, b[1]);
+    if (NB == 8) {
+        imma16(lo[0], a.x, a.y, b[2]);
+        imma16(lo[H - 1], a.z, a.w, b[3]);
+    }
 }
 __device__ __forceinline__ float2 h2f(u32 v) { return __half22float2(*(__half2 *)&v); }
 // byte i - 128
@@ -79,12 +73,12 @@ __device__ __forceinline__ void tile_mac(const u8 *tile, const uint4 *xs, const 
             const int p = g / GP;
             if (g % GP == 0 || NB == 8) x = xl[(NB == 8 ? 2 * g : p) * 32];
             const u32 m = NB >= 4 ? ~0u : msk[g % GP];
-            mmabf(acc, w0, x.x & m, x.y & m);
-            mmabf(ac2, w1, x.z & m, x.w & m);
+            mma16<true>(acc, w0, x.x & m, x.y & m);
+            mma16<true>(ac2, w1, x.z & m, x.w & m);
             if (NB == 8) {
                 x = xl[(2 * g + 1) * 32];
-                mmabf(acc, w0, x.x, x.y);
-                mmabf(ac2, w1, x.z, x.w);
+                mma16<true>(acc, w0, x.x, x.y);
+                mma16<true>(ac2, w1, x.z, x.w);
             }
         }
         release();
@@ -150,12 +144,7 @@ __device__ __forceinline__ void tile_mac(const u8 *tile, const uint4 *xs, const 
                     a = make_uint4(byte4(v.x, z.x), byte4(v.y, z.y), byte4(v.z, z.z), byte4(v.w, z.w));
                 }
                 if (T == Q6K) {
-                    imma16(c[pc][0], a.x, a.y, B[0]);
-                    imma16(c[pc][H - 1], a.z, a.w, B[1]);
-                    if (NB == 8) {
-                        imma16(lo[pc][0], a.x, a.y, B[2]);
-                        imma16(lo[pc][H - 1], a.z, a.w, B[3]);
-                    }
+                    imma_halves<NB>(c[pc], lo[pc], a, B);
                 } else {
                     imma32<T == Q80>(c[pc][0], a.x, a.y, a.z, a.w, B[0], B[1]);
                     if (NB == 8) imma32<T == Q80>(lo[pc][0], a.x, a.y, a.z, a.w, B[2], B[3]);

@@ -79,24 +79,14 @@ __device__ __forceinline__ void record_mac(const u8 *tile, const uint4 *xs, cons
                     B[1] = (pc ? B[3] : B[1]) & mask;
                 }
                 if (BY16) {
-                    imma16(c[pc][0], a.x, a.y, B[0]);
-                    imma16(c[pc][H - 1], a.z, a.w, B[1]);
-                    if (NB == 8) {
-                        imma16(lo[pc][0], a.x, a.y, B[2]);
-                        imma16(lo[pc][H - 1], a.z, a.w, B[3]);
-                    }
+                    imma_halves<NB>(c[pc], lo[pc], a, B);
                 } else {
                     imma32<P.is_signed>(c[pc][0], a.x, a.y, a.z, a.w, B[0], B[1]);
                     if (NB == 8) imma32<P.is_signed>(lo[pc][0], a.x, a.y, a.z, a.w, B[2], B[3]);
                 }
                 if (OWN_SUMS) { // of x, by 16 columns
                     constexpr u32 one = 0x01010101u;
-                    imma16(xc[pc][0], one, one, B[0]);
-                    imma16(xc[pc][H - 1], one, one, B[1]);
-                    if (NB == 8) {
-                        imma16(xlo[pc][0], one, one, B[2]);
-                        imma16(xlo[pc][H - 1], one, one, B[3]);
-                    }
+                    imma_halves<NB>(xc[pc], xlo[pc], make_uint4(one, one, one, one), B);
                 }
             }
         float tot[4] = {}, low[4] = {}; // sums of products and of minimums; for PER32* whole, else in units of d
@@ -159,11 +149,6 @@ template <int NB, class Release>
 __device__ __forceinline__ void f16_mac(const u8 *tile, const uint4 *xs, const float *xinv, int lane,
                                         const u32 (&msk)[4], float (&acc)[4], Release release) {
     constexpr int GP = NB == 8 ? 1 : 4 / NB;
-    auto mma = [](float(&c)[4], uint4 a, u32 b0, u32 b1) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
-    };
     const uint4 *tw = (const uint4 *)tile + lane;
     constexpr int GC = NB == 8 ? 1 : 2 * GP; // groups of a chunk, which have one scale
 #pragma unroll
@@ -176,12 +161,12 @@ __device__ __forceinline__ void f16_mac(const u8 *tile, const uint4 *xs, const f
             const uint4 w0 = tw[g * 64], w1 = tw[g * 64 + 32];
             if (i % GP == 0) x = xs[(NB == 8 ? 2 * g : g / GP) * 32 + lane];
             const u32 m = NB >= 4 ? ~0u : msk[i % GP];
-            mma(c0, w0, x.x & m, x.y & m);
-            mma(c1, w1, x.z & m, x.w & m);
+            mma16<false>(c0, w0, x.x & m, x.y & m);
+            mma16<false>(c1, w1, x.z & m, x.w & m);
             if (NB == 8) {
                 x = xs[(2 * g + 1) * 32 + lane];
-                mma(c0, w0, x.x, x.y);
-                mma(c1, w1, x.z, x.w);
+                mma16<false>(c0, w0, x.x, x.y);
+                mma16<false>(c1, w1, x.z, x.w);
             }
         }
         const float iv = xinv[ch];

@@ -4,12 +4,11 @@
 // A warp takes one row of the weight and up to R rows of x: lane l has columns 8 (l + 32 i) ... + 7.
 // grid: (n_out / 4, n_rows / R); block: 128. A row's sum does not depend on the other rows.
 #include "dequant.cuh"
+#include "ptx.cuh"
 
 template <int F, int R> __device__ __forceinline__ void product(const rzc_product &p) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+    dependents();
+    predecessors();
     const u32 n = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.y * R;
     if (n >= p.n_out) return;
     const u32 cols = p.w.cols, count = min((u32)R, p.n_rows - first);

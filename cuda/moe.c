@@ -106,14 +106,7 @@ uint32_t rzc_show_experts(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ
     rzc_experts f;
     if (!rzc_match_experts(l, anchor, &f)) return 0;
     const uint32_t all[] = {f.norm, f.router, f.route, f.gate, f.up, f.glu, f.down, f.combine, f.add};
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (all[i] == RZ_NO_OP) continue;
-        uint32_t k = n++;
-        for (; k > 0 && ops[k - 1] > all[i]; k--) ops[k] = ops[k - 1];
-        ops[k] = all[i];
-    }
-    return ops[0] == anchor && ops[n - 1] - anchor <= RZ_LAUNCH_SPAN ? n : 0;
+    return rzc_in_order(all, sizeof all / sizeof all[0], anchor, ops);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */

@@ -13,7 +13,7 @@ __device__ __forceinline__ void router(const rzc_moe_router &p) {
     constexpr int AHEAD = 4; // four columns each, read before the predecessor has ended
     const float *w = p.w + (u64)e * p.cols, *x = p.x + (u64)t * p.cols;
     float4 wn[AHEAD];
-    pdl_trigger();
+    dependents();
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
         const u32 k = (tid + i * 256) * 4;
@@ -21,7 +21,7 @@ __device__ __forceinline__ void router(const rzc_moe_router &p) {
         const float4 a = __ldg((const float4 *)(w + k)), b = __ldg((const float4 *)(p.norm + k));
         wn[i] = make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
     }
-    pdl_wait();
+    predecessors();
     float sum = 0, squares = 0;
     auto more = [&](u32 k, float4 c) {
         const float4 v = __ldcg((const float4 *)(x + k));
@@ -65,7 +65,7 @@ __device__ __forceinline__ void router(const rzc_moe_router &p) {
 // W takes records w, w + W, ...: of gate and up in turn, or those of all experts one after another.
 template <bool DOWN, int W> __device__ __forceinline__ void few(const rzc_moe_few &a) {
     extern __shared__ __align__(128) u8 sm[];
-    pdl_trigger();
+    dependents();
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, S = a.k_tiles, t = blockIdx.y;
     const int n_chunks = DOWN ? S * (int)a.k : S, pair = !DOWN && a.w[1] != nullptr;
     const int n_tiles = a.n_out / 16, slot0 = DOWN ? 0 : blockIdx.x / n_tiles;
@@ -74,16 +74,16 @@ template <bool DOWN, int W> __device__ __forceinline__ void few(const rzc_moe_fe
     uint4 *xs = (uint4 *)(sm + W * a.slots * a.slot_bytes);
     float2 *xm = (float2 *)(xs + n_chunks * 32);
     float *xinv = (float *)(xm + n_chunks * 32), *part = xinv + n_chunks, *ssq = part + W * 16;
-    const u32 bar = smem_addr(ssq + W + (n_chunks & 1)) + warp * a.slots * 8;
+    const u32 bar = shared_at(ssq + W + (n_chunks & 1)) + warp * a.slots * 8;
     const int n_records = n_chunks << pair, mine = n_records > warp ? (n_records - warp - 1) / W + 1 : 0;
     const int m = pair ? warp & 1 : 0;
     const u32 format = m ? a.format[1] : a.format[0], bytes = m ? a.tile_bytes[1] : a.tile_bytes[0];
     const u8 *const weights = m ? a.w[1] : a.w[0];
     const u64 expert_bytes = m ? a.expert_bytes[1] : a.expert_bytes[0];
-    if (lane < (int)a.slots) mbar_init(bar + lane * 8, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    if (lane < (int)a.slots) barrier_init(bar + lane * 8, 1);
+    barriers_made();
     __syncwarp();
-    pdl_wait();
+    predecessors();
     const int id = lane < (int)a.k ? __ldcg(a.ids + (u64)t * a.k + lane) : 0;
     int next = 0;
     auto issue = [&](int s) { // record `next` of this warp into slot s
@@ -92,7 +92,7 @@ template <bool DOWN, int W> __device__ __forceinline__ void few(const rzc_moe_fe
         const u8 *src = weights + expert * expert_bytes + ((u64)rt * S + kt) * bytes;
         u64 pol;
         asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(pol));
-        if (lane == 0) bulk_load(smem_addr(ring) + s * a.slot_bytes, src, bytes, bar + s * 8, pol);
+        if (lane == 0) bulk_load(shared_at(ring) + s * a.slot_bytes, src, bytes, bar + s * 8, pol);
         next++;
     };
 #pragma unroll 1
@@ -146,7 +146,7 @@ template <bool DOWN, int W> __device__ __forceinline__ void few(const rzc_moe_fe
 #pragma unroll 1
     for (int i = 0; i < mine; i++) {
         const int c = (warp + i * W) >> pair;
-        mbar_wait(bar + s * 8, parity);
+        barrier_wait(bar + s * 8, parity);
         any_mac<1>(format, ring + s * a.slot_bytes, xs + c * 32, xm + c * 32, xinv + c, lane, msk, acc, [&] {
             __syncwarp();
             if (next < mine) issue(s);

@@ -185,7 +185,7 @@ template <int F> __device__ __forceinline__ void grouped(const rzc_moe_many &p) 
     if (threadIdx.x == 0) {
         for (int s = 0; s < L::STAGES; s++) barrier_init(x_full + 8 * s, 1), barrier_init(x_empty + 8 * s, 2);
         for (int s = 0; s < L::SLOTS; s++) barrier_init(w_full + 8 * s, 1), barrier_init(w_empty + 8 * s, 2);
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_made();
     }
     __syncthreads();
     predecessors();
@@ -267,7 +267,7 @@ template <int F> __device__ __forceinline__ void grouped(const rzc_moe_many &p) 
 #pragma unroll
                 for (int i = 0; i < BN / 2; i++) exchange[i * 128 + tid] = acc[i];
             }
-            asm volatile("bar.sync 1, 256;" ::: "memory");
+            threads_wait(1, 256);
             if (group == 0) {
 #pragma unroll
                 for (int j = 0; j < BN / 2; j++) {
@@ -275,7 +275,7 @@ template <int F> __device__ __forceinline__ void grouped(const rzc_moe_many &p) 
                     acc[j] = __fdividef(v, 1.f + __expf(-v)) * (exchange[j * 128 + tid] * s);
                 }
             }
-            asm volatile("bar.sync 1, 256;" ::: "memory");
+            threads_wait(1, 256);
             if (group == 1) continue;
         }
         const u32 n = (w % NT) * (pair ? 64 : 128) + (pair ? warp % 4 : warp) * 16 + g;

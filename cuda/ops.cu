@@ -1,16 +1,11 @@
 // ops.cu - the small ops: embed, norms, rope, kvWrite, element by element, rows, experts.
 #include "kv.cuh"
-
-__device__ __forceinline__ void pdl() { // programmatic launch: the next kernel may begin, this one waits for the last
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
+#include "ptx.cuh"
 
 // grid: n_rows; block: 128
 extern "C" __global__ void rzc_embed_k(const rzc_embed p) {
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.x, cols = p.w.cols;
     const int token = p.step.tokens[t];
     for (u32 k = threadIdx.x * 8; k < cols; k += blockDim.x * 8) {
@@ -76,7 +71,8 @@ __device__ __forceinline__ float block_sum(float x, float *room) {
 // A group of one row a block. grid: (cols / group, n_rows); block: 32-1024
 extern "C" __global__ void rzc_norm_k(const rzc_norm p) {
     __shared__ float room[32];
-    pdl();
+    dependents();
+    predecessors();
     const u32 first = blockIdx.x * p.group;
     const float *x = p.x + (u64)blockIdx.y * p.cols + first;
     float *y = p.y + (u64)blockIdx.y * p.cols + first;
@@ -100,7 +96,8 @@ extern "C" __global__ void rzc_norm_k(const rzc_norm p) {
 // Angles once a row, then all heads. grid: n_rows; block: 256
 extern "C" __global__ void rzc_rope_k(const rzc_rope p) {
     __shared__ float2 turn[256];
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.x, n_heads = p.cols / p.head_cols;
     const double position = p.step.row_position[t], magnitude = p.frequency[p.n_pairs];
     const float *__restrict__ x = p.x + (u64)t * p.cols;
@@ -133,7 +130,8 @@ extern "C" __global__ void rzc_rope_k(const rzc_rope p) {
 
 // grid: (n_rows, 2); block: 128
 extern "C" __global__ void rzc_kv_write_k(const rzc_kv_write p) {
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.x, seq = p.step.row_seq[t], position = p.step.row_position[t];
     const bool is_v = blockIdx.y == 1;
     const u32 cols = is_v ? p.v_cols : p.k_cols;
@@ -155,7 +153,8 @@ __device__ __forceinline__ float act(u32 which, float x) {
 
 // grid: any; block: 256
 extern "C" __global__ void rzc_elementwise_k(const rzc_elementwise p) {
-    pdl();
+    dependents();
+    predecessors();
     for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += (u64)gridDim.x * blockDim.x) {
         const float a = p.a[i];
         float y;
@@ -181,7 +180,8 @@ extern "C" __global__ void rzc_elementwise_k(const rzc_elementwise p) {
 
 // selectRows and pool. grid: (n_rows of the result, cols / 256); block: 256
 extern "C" __global__ void rzc_rows_k(const rzc_rows_op p) {
-    pdl();
+    dependents();
+    predecessors();
     const u32 r = blockIdx.x, i = blockIdx.y * blockDim.x + threadIdx.x;
     if (i >= p.cols) return;
     float y;
@@ -206,7 +206,8 @@ extern "C" __global__ void rzc_moe_route_k(const rzc_moe_route p) {
     const u32 t = blockIdx.x, lane = threadIdx.x, n = p.n_experts;
     double *chosen = score + n;
     u8 *taken = (u8 *)(chosen + p.k);
-    pdl();
+    dependents();
+    predecessors();
     double max = -INFINITY, sum = 0;
     for (u32 e = lane; e < n; e += 32) {
         const double x = p.logits[(u64)t * n + e];
@@ -252,7 +253,8 @@ extern "C" __global__ void rzc_moe_route_k(const rzc_moe_route p) {
 
 // grid: (n_rows, cols / 256); block: 256
 extern "C" __global__ void rzc_moe_combine_k(const rzc_moe_combine p) {
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.x, i = blockIdx.y * blockDim.x + threadIdx.x;
     if (i >= p.cols) return;
     float sum = 0;
@@ -262,7 +264,8 @@ extern "C" __global__ void rzc_moe_combine_k(const rzc_moe_combine p) {
 
 // cos and sin of every row's position, for rzc_place_k. grid: n_rows; block: n_pairs rounded up to 32
 extern "C" __global__ void rzc_angles_k(const rzc_angles p) {
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.x;
     const double position = p.step.row_position[t], magnitude = p.frequency[p.n_pairs];
     for (u32 i = threadIdx.x; i < p.n_pairs; i += blockDim.x) {
@@ -276,7 +279,8 @@ extern "C" __global__ void rzc_angles_k(const rzc_angles p) {
 // head_cols
 extern "C" __global__ void rzc_place_k(const rzc_place p) {
     __shared__ float x[1024], room[32];
-    pdl();
+    dependents();
+    predecessors();
     const u32 t = blockIdx.y, i = threadIdx.x;
     const bool is_q = blockIdx.x < p.n_heads, is_k = !is_q && blockIdx.x < p.n_heads + p.n_kv_heads;
     const u32 head = is_q ? blockIdx.x : blockIdx.x - p.n_heads - (is_k ? 0 : p.n_kv_heads);
@@ -312,7 +316,8 @@ extern "C" __global__ void rzc_place_k(const rzc_place p) {
 extern "C" __global__ void rzc_argmax_k(const rzc_argmax p) {
     __shared__ float value[32], total[32];
     __shared__ u32 index[32], bad[32], is_last;
-    pdl();
+    dependents();
+    predecessors();
     const float *x = p.logits + (u64)blockIdx.y * p.vocab;
     const u32 chunk = (p.vocab + p.n_parts - 1) / p.n_parts, begin = blockIdx.x * chunk,
               end = min(begin + chunk, p.vocab);

@@ -222,20 +222,24 @@ bool rzc_match(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, rzc_f
     return false;
 }
 
-/* The ops of a fusion, ascending. */
-static uint32_t show(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
-    rzc_fusion f;
-    if (!rzc_match(l, pattern, anchor, &f)) return 0;
-    const uint32_t all[] = {f.norm, f.mats[0], f.mats[1], f.mats[2], f.head_norm[0], f.head_norm[1],
-                            f.rope[0], f.rope[1], f.kv_write, f.glu, f.add, f.attention};
+uint32_t rzc_in_order(const uint32_t *all, uint32_t n_all, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    for (uint32_t i = 0; i < n_all; i++) {
         if (all[i] == RZ_NO_OP) continue;
         uint32_t k = n++;
         for (; k > 0 && ops[k - 1] > all[i]; k--) ops[k] = ops[k - 1];
         ops[k] = all[i];
     }
     return ops[0] == anchor && ops[n - 1] - anchor <= RZ_LAUNCH_SPAN ? n : 0;
+}
+
+/* The ops of a fusion, ascending. */
+static uint32_t show(const rz_lowering *l, rzc_pattern pattern, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {
+    rzc_fusion f;
+    if (!rzc_match(l, pattern, anchor, &f)) return 0;
+    const uint32_t all[] = {f.norm, f.mats[0], f.mats[1], f.mats[2], f.head_norm[0], f.head_norm[1],
+                            f.rope[0], f.rope[1], f.kv_write, f.glu, f.add, f.attention};
+    return rzc_in_order(all, sizeof all / sizeof all[0], anchor, ops);
 }
 
 static uint32_t show_heads(const rz_lowering *l, uint32_t anchor, uint32_t ops[RZ_LAUNCH_OPS]) {

@@ -1,6 +1,6 @@
 // place.cu - norm of heads, RoPE and kvWrite of many rows in one pass, a warp a head.
 #include "place.cuh"
-#include "prefill.cuh"
+#include "ptx.cuh"
 
 constexpr u32 WARPS = 8;
 

@@ -8,21 +8,6 @@ __device__ __forceinline__ u32 and_or(u32 x, u32 m, u32 o) {
     asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(x), "r"(m), "r"(o));
     return r;
 }
-__device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
-    u32 r;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
-}
-__device__ __forceinline__ u32 add2(u32 a, u32 b) {
-    u32 r;
-    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-__device__ __forceinline__ u32 mul2(u32 a, u32 b) {
-    u32 r;
-    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
 __device__ __forceinline__ u32 low2(u32 x) { // as an operand of the above it costs nothing
     u32 r;
     asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %1;\nmov.b32 %0, {l, l};\n}" : "=r"(r) : "r"(x));
@@ -49,21 +34,21 @@ template <int F> __device__ __forceinline__ void scales(u32 (&out)[4], const Rec
         const u8 *at = hi ? r.high : r.low;
         const int half = hi ? r.high_row : r.low_row;
         if constexpr (F == RZC_R_Q4_K) {
-            const u32 d = mul2(*(const u32 *)(at + (lane >> 2) * 8 + half * 4) ^ 0x80000000u, SCALE2);
+            const u32 d = half2_mul(*(const u32 *)(at + (lane >> 2) * 8 + half * 4) ^ 0x80000000u, SCALE2);
             const u32 q0 = *(const u32 *)(at + 64 + lane * 4), q1 = *(const unsigned short *)(at + 192 + lane * 2);
             const u32 v[2] = {q0 >> (12 * half), half ? q1 >> 4 : __funnelshift_r(q0, q1, 24)};
 #pragma unroll
             for (int f = 0; f < 2; f++) {
                 const u32 s = and_or(v[f] << 10, 0x003f0000u, and_or(v[f], 0x3fu, 0x64006400u));
-                out[2 * f + hi] = mul2(add2(s, 0xE400E400u), d);
+                out[2 * f + hi] = half2_mul(half2_add(s, 0xE400E400u), d);
             }
         } else if constexpr (F == RZC_R_Q6_K) {
             const u32 q = *(const u32 *)(at + lane * 8 + half * 4);
-            const u32 d = mul2(low2(*(const unsigned short *)(at + 256 + (lane >> 2) * 4 + half * 2)), SCALE2);
-            out[hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4140), 0xE480E480u), d);
-            out[2 + hi] = mul2(add2(__byte_perm(q, 0x64646464u, 0x4342), 0xE480E480u), d);
+            const u32 d = half2_mul(low2(*(const unsigned short *)(at + 256 + (lane >> 2) * 4 + half * 2)), SCALE2);
+            out[hi] = half2_mul(half2_add(__byte_perm(q, 0x64646464u, 0x4140), 0xE480E480u), d);
+            out[2 + hi] = half2_mul(half2_add(__byte_perm(q, 0x64646464u, 0x4342), 0xE480E480u), d);
         } else if constexpr (F == RZC_R_Q8_0) {
-            out[hi] = mul2(*(const u32 *)(at + lane * 8 + half * 4), SCALE2);
+            out[hi] = half2_mul(*(const u32 *)(at + lane * 8 + half * 4), SCALE2);
         }
     }
 }
@@ -106,11 +91,11 @@ __device__ __forceinline__ void decode(u32 *a, const uint4 &w, const uint4 &v, c
 #pragma unroll
         for (int x = 0; x < 2; x++) {
             u32 p = __byte_perm(b, magic, x ? 0x4342 : 0x4140);
-            p = mul == 0x3C003C00u ? add2(p, sub) : fma2(p, mul, sub); // exact
+            p = mul == 0x3C003C00u ? half2_add(p, sub) : half2_fma(p, mul, sub); // exact
             const u32 sc = s[hi];
-            a[4 * h + hi + 2 * x] = F == RZC_R_Q4_K   ? fma2(p, low2(sc), high2(sc))
-                                    : F == RZC_R_Q8_0 ? mul2(p, sc)
-                                                      : mul2(p, h ? high2(sc) : low2(sc));
+            a[4 * h + hi + 2 * x] = F == RZC_R_Q4_K   ? half2_fma(p, low2(sc), high2(sc))
+                                    : F == RZC_R_Q8_0 ? half2_mul(p, sc)
+                                                      : half2_mul(p, h ? high2(sc) : low2(sc));
         }
     }
 }

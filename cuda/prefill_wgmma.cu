@@ -221,7 +221,7 @@ __device__ __forceinline__ void sum_units(float (&acc)[BN / 2], const rzc_prefil
                     regs[4 * h] = w.x, regs[4 * h + 1] = w.y, regs[4 * h + 2] = w.z, regs[4 * h + 3] = w.w;
                 }
 #pragma unroll
-                for (int j = 0; j < 8 && F == RZC_R_F16; j++) regs[j] = mul2(regs[j], SCALE2);
+                for (int j = 0; j < 8 && F == RZC_R_F16; j++) regs[j] = half2_mul(regs[j], SCALE2);
             } else if constexpr (by_parts) {
                 if (i == 0 && GLU) decode_record<F>(a[c % GROUPS], halves, lane_scales, lane, c);
                 if (i == 0 && !GLU) decode_record<F>(a[c % GROUPS], whole, lane_scales, lane, c);
@@ -383,7 +383,7 @@ template <int F, int BN> __device__ __forceinline__ void product(const rzc_prefi
                 barrier_init(ring.full + 8 * i, 1), barrier_init(ring.empty + 8 * i, L::RELEASES);
         };
         open(b.x), open(b.w);
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_made();
     }
     __syncthreads();
     if (threadIdx.x >= L::CONSUMERS) {

@@ -6,15 +6,9 @@
 // stages (cp.async), each row keeps a running maximum: a row's result depends on nothing but its sequence.
 // Shared: [2 stages][K, V][64 tokens][D] halves, 16-byte units of a row at unit ^ token % 8.
 #include "kv.cuh"
-#include "prefill.cuh"
+#include "ptx.cuh"
 
 constexpr u32 KEYS = 64;
-constexpr float LOG2E = 1.4426950408889634f;
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 
 // Keys and values of a head.
 struct Cache {

@@ -10,18 +10,8 @@
 #include "wgmma.cuh"
 
 constexpr u32 ROWS = 128, KEYS = 128;
-constexpr float LOG2E = 1.4426950408889634f;
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-__device__ __forceinline__ void copies_after() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ __forceinline__ void group_barrier(u32 id, u32 n) {
-    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory");
-}
 // What a wait made valid is not read before it.
 template <int N> __device__ __forceinline__ void settled(float (&x)[N]) {
 #pragma unroll
@@ -263,7 +253,7 @@ __device__ __forceinline__ void consume(const rzc_attention &p, const Task &k, R
         r.max[h] = p.sinks && in ? p.sinks[query_head[h]] * LOG2E : -INFINITY;
         r.total[h] = p.sinks && q == 0 ? 1.f : 0.f;
     }
-    group_barrier(1 + wg, 128);
+    threads_wait(1 + wg, 128);
     float s[64], sum[D / 2];
     u32 weights[32];
 #pragma unroll
@@ -283,7 +273,7 @@ __device__ __forceinline__ void consume(const rzc_attention &p, const Task &k, R
         const u32 values = stages + (2 * (j & 1) + 1) * TILE, at = k.first + j * KEYS;
         barrier_wait(shared_at(&room.full[1][j & 1]), j / 2 & 1);
         if (at < k.begin || at + KEYS > k.end) { // values of no row: what a page holds there may be no number
-            group_barrier(3, 256);
+            threads_wait(3, 256);
             for (u32 i = threadIdx.x; i < KEYS * D / 8; i += 256) {
                 const u32 row = i % KEYS, piece = i / KEYS;
                 if (at + row < k.begin || at + row >= k.end)
@@ -293,7 +283,7 @@ __device__ __forceinline__ void consume(const rzc_attention &p, const Task &k, R
                                  : "memory");
             }
             copies_after();
-            group_barrier(3, 256);
+            threads_wait(3, 256);
         }
         wgmma_fence();
 #pragma unroll

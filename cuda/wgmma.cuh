@@ -1,35 +1,7 @@
-// wgmma.cuh - Hopper's own instructions: barriers that count bytes, bulk copies, m64nNk16 products with A in registers.
-// Only for code compiled for sm_90a.
+// wgmma.cuh - Hopper's own products, m64nNk16 with A in registers. Only for code compiled for sm_90a.
 #pragma once
-#include "prefill.cuh"
+#include "ptx.cuh"
 
-__device__ __forceinline__ void barrier_init(u32 b, int n) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(b), "r"(n));
-}
-__device__ __forceinline__ void barrier_expect(u32 b, u32 n_bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(b), "r"(n_bytes) : "memory");
-}
-__device__ __forceinline__ void barrier_arrive(u32 b) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(b) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(u32 b, u32 parity) {
-    asm volatile(
-        "{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra W_%=;\n}" ::"r"(b),
-        "r"(parity)
-        : "memory");
-}
-__device__ __forceinline__ void bulk_copy(u32 to, const void *from, u32 n_bytes, u32 barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(n_bytes), "r"(barrier)
-                 : "memory");
-}
-// Barriers 1-15 of a block by number, for n_threads of it; arrive: without waiting.
-__device__ __forceinline__ void threads_wait(u32 id, u32 n_threads) {
-    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
-}
-__device__ __forceinline__ void threads_arrive(u32 id, u32 n_threads) {
-    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
-}
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void wgmma_wait() {

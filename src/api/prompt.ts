@@ -2,6 +2,7 @@
 import { RealizarError } from "../errors.ts";
 import { Detokenizer } from "../text/detokenize.ts";
 import type { Vocab } from "../text/vocab.ts";
+import { othersFirst } from "../turns.ts";
 import type { ChatMessage, Prompt } from "../types.ts";
 
 /** Rejects what was aborted before it began. */
@@ -26,7 +27,7 @@ export async function decodeInTurns(
   const detokenizer = new Detokenizer(vocab);
   let text = "";
   for (let first = 0; first < tokens.length; first += DECODED_AT_ONCE) {
-    if (first > 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    if (first > 0) await othersFirst();
     throwIfAborted(signal);
     const end = Math.min(tokens.length, first + DECODED_AT_ONCE);
     for (let i = first; i < end; i++) {

@@ -1,9 +1,9 @@
 /** The JSON body of a request, read under limits: bytes, depth, values, time without a byte and time in all. */
+import { othersFirst, Turns } from "../turns.ts";
 import { ApiError, invalid, tooLarge } from "./errors.ts";
 import { parsePieces } from "./json_pieces.ts";
 import { JsonScan, PIECE_BYTES } from "./json_scan.ts";
 import type { Limits } from "./limits.ts";
-import { othersFirst, Turns } from "./turns.ts";
 
 /** Numbers are cheap: so many times as many as other values may be in a body. */
 const NUMBERS_A_VALUE = 10;

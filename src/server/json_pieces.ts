@@ -3,8 +3,8 @@
  * elements or members, and runs of characters of long strings. What it makes of the whole is what `JSON.parse` makes,
  * but that more than 64 KiB of a number, or of white space around a colon, are refused.
  */
+import { Turns } from "../turns.ts";
 import { type JsonScan, PIECE_BYTES } from "./json_scan.ts";
-import { Turns } from "./turns.ts";
 
 const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c, COLON = 0x3a, U = 0x75;
 const BRACKET = 0x5b, BRACE = 0x7b;

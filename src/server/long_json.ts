@@ -1,6 +1,6 @@
 /** Answers whose JSON is long: written piece by piece, with a turn for others in between. */
+import { Turns } from "../turns.ts";
 import { jsonResponse } from "./errors.ts";
-import { Turns } from "./turns.ts";
 
 /** Elements from which on a list is long, and characters from which on a text is. */
 const LONG = 500, LONG_TEXT = 1 << 18;

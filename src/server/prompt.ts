@@ -1,10 +1,10 @@
 /** From a conversation to the tokens that an answer continues. */
 import { textsOf } from "../text/texts_of.ts";
+import { othersFirst } from "../turns.ts";
 import type { ChatMessage, TemplateValue, ToolDefinition } from "../types.ts";
 import { tooLarge } from "./errors.ts";
 import { exceeds } from "./openai/messages.ts";
 import type { ServedModel } from "./served_model.ts";
-import { othersFirst } from "./turns.ts";
 
 /** A conversation as an API's body gives it. */
 export interface Conversation {

@@ -212,17 +212,18 @@ BF16 AI void add_values(const work *w, const rz_cpu_queries *qs, uint32_t v_cols
     for (; col < v_cols; col += 16) values(w, qs, v_cols, col, i, M, 1);
 }
 
-#define EACH_TILE(n, CALL)                                                                                           \
-    for (uint32_t i = 0; i < (n); i += TILE) {                                                                       \
-        switch ((n) - i) {                                                                                           \
-        case 1: CALL(1); break;                                                                                      \
-        case 2: CALL(2); break;                                                                                      \
-        case 3: CALL(3); break;                                                                                      \
-        case 4: CALL(4); break;                                                                                      \
-        case 5: CALL(5); break;                                                                                      \
-        default: CALL(6); break;                                                                                     \
-        }                                                                                                            \
+/* CALL(M) with M = the queries of a tile, known when compiled. */
+#define SIZED(n, CALL)                                                                                               \
+    switch (n) {                                                                                                     \
+    case 1: CALL(1); break;                                                                                          \
+    case 2: CALL(2); break;                                                                                          \
+    case 3: CALL(3); break;                                                                                          \
+    case 4: CALL(4); break;                                                                                          \
+    case 5: CALL(5); break;                                                                                          \
+    default: CALL(6); break;                                                                                         \
     }
+#define EACH_TILE(n, CALL) \
+    for (uint32_t i = 0; i < (n); i += TILE) SIZED((n) - i, CALL)
 
 BF16 static void all_scores(work *w, uint32_t pairs) {
 #define CALL(M) scores(w, pairs, i, M)
@@ -236,26 +237,16 @@ BF16 static void all_values(const work *w, const rz_cpu_queries *qs, uint32_t v_
 #undef CALL
 }
 
-#define EACH_FEW(n, CALL)                                                                                            \
-    switch (n) {                                                                                                     \
-    case 1: CALL(1); break;                                                                                          \
-    case 2: CALL(2); break;                                                                                          \
-    case 3: CALL(3); break;                                                                                          \
-    case 4: CALL(4); break;                                                                                          \
-    case 5: CALL(5); break;                                                                                          \
-    default: CALL(6); break;                                                                                         \
-    }
-
 BF16 static void all_few_scores(const rz_cpu_run *r, uint32_t c, work *w) {
 #define CALL(M) few_scores(r, c, w, M)
-    EACH_FEW(w->n, CALL)
+    SIZED(w->n, CALL)
 #undef CALL
 }
 
 BF16 static bool all_few_values(const rz_cpu_run *r, uint32_t c, const work *w, rz_cpu_queries *qs) {
     bool is_finite = false;
 #define CALL(M) is_finite = few_values(r, c, w, qs, M)
-    EACH_FEW(w->n, CALL)
+    SIZED(w->n, CALL)
 #undef CALL
     return is_finite;
 }

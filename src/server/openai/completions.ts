@@ -1,4 +1,5 @@
 /** POST /v1/completions. */
+import { othersFirst } from "../../turns.ts";
 import type { GenerationResult } from "../../types.ts";
 import { invalid, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
@@ -7,7 +8,6 @@ import type { NamedModel, ServedModel } from "../served_model.ts";
 import { type Echo, TextLogprobs } from "./logprobs.ts";
 import { exceeds } from "./messages.ts";
 import { checkRoom, finishReasonOf, jobPrompts, respond, type Shape } from "./respond.ts";
-import { othersFirst } from "../turns.ts";
 import { readSalt, readWanted } from "./sampling.ts";
 
 const TOP_MAX = 20;

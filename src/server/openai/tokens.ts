@@ -1,4 +1,5 @@
 /** POST /tokenize and /detokenize, as vLLM has them. */
+import { othersFirst, Turns } from "../../turns.ts";
 import { invalid, tooLarge } from "../errors.ts";
 import { Fields } from "../fields.ts";
 import { answerWith, LongList } from "../long_json.ts";
@@ -6,7 +7,6 @@ import { checkConversationBytes, encodeConversation, LONG_TEXT } from "../prompt
 import type { RouteContext } from "../route.ts";
 import type { Service } from "../service.ts";
 import type { NamedModel } from "../served_model.ts";
-import { othersFirst, Turns } from "../turns.ts";
 import { readTemplateValues } from "./chat.ts";
 import { exceeds, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";

@@ -1,4 +1,5 @@
 /** `instructions` and `input` of the Responses API as a conversation. */
+import { othersFirst } from "../../turns.ts";
 import type { ChatMessage } from "../../types.ts";
 import { invalid, unsupported } from "../errors.ts";
 import { Fields } from "../fields.ts";
@@ -194,7 +195,7 @@ export async function readInput(fields: Fields): Promise<ChatMessage[]> {
   if (input.length === 0) fields.wrong("input", input, "at least one item");
   const reader = new Reader();
   for (const [index, one] of input.entries()) {
-    if (index > 0 && index % SLICE_ITEMS === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    if (index > 0 && index % SLICE_ITEMS === 0) await othersFirst();
     reader.read(one, index);
   }
   reader.flush();
