@@ -4,7 +4,7 @@
  * but that more than 64 KiB of a number, or of white space around a colon, are refused.
  */
 import { Turns } from "../turns.ts";
-import { type JsonScan, PIECE_BYTES } from "./json_scan.ts";
+import { isEscaped, type JsonScan, PIECE_BYTES } from "./json_scan.ts";
 
 const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c, COLON = 0x3a, U = 0x75;
 const BRACKET = 0x5b, BRACE = 0x7b;
@@ -89,10 +89,9 @@ class PieceReader {
     for (let from = this.#at + 1;;) {
       const quote = bytes.indexOf(QUOTE, from);
       if (quote < 0) this.#fail();
-      let nBackslashes = 0;
-      while (quote - nBackslashes > from && bytes[quote - nBackslashes - 1] === BACKSLASH) nBackslashes++;
+      const isEnd = !isEscaped(bytes, quote, from);
       from = this.#at = quote + 1;
-      if (nBackslashes % 2 === 0) return;
+      if (isEnd) return;
     }
   }
 
@@ -228,10 +227,8 @@ class PieceReader {
     while ((bytes[at]! & 0xc0) === 0x80) at--;
     for (let back = 1; back <= ESCAPE_BYTES; back++) {
       if (bytes[at - back] !== BACKSLASH) continue;
-      let nBefore = 0;
-      while (bytes[at - back - 1 - nBefore] === BACKSLASH) nBefore++;
       // A backslash that is escaped itself begins nothing.
-      if (nBefore % 2 === 0 && (back === 1 || bytes[at - back + 1] === U)) return at - back;
+      if (!isEscaped(bytes, at - back, 0) && (back === 1 || bytes[at - back + 1] === U)) return at - back;
     }
     return at;
   }

@@ -8,6 +8,13 @@ const TO_CLOSING = 2;
 /** Bytes that are parsed in one go: about a millisecond at the worst. */
 export const PIECE_BYTES = 1 << 16;
 
+/** Whether byte `at` of a string, the bytes before it from `first` on, is escaped: behind an odd number of backslashes. */
+export function isEscaped(bytes: Uint8Array, at: number, first: number): boolean {
+  let n = 0;
+  while (at - n > first && bytes[at - n - 1] === BACKSLASH) n++;
+  return n % 2 === 1;
+}
+
 /** Reads JSON in chunks of any size. What is no JSON gives numbers of no meaning: the parser is to refuse it. */
 export class JsonScan {
   /** Arrays and objects inside each other, at most. */
@@ -50,9 +57,7 @@ export class JsonScan {
     this.#escaped = false;
     const quote = bytes.indexOf(QUOTE, first);
     const end = quote < 0 ? bytes.length : quote;
-    let nBackslashes = 0;
-    while (end - nBackslashes > first && bytes[end - nBackslashes - 1] === BACKSLASH) nBackslashes++;
-    const escapes = nBackslashes % 2 === 1;
+    const escapes = isEscaped(bytes, end, first);
     if (quote < 0) this.#escaped = escapes;
     else if (!escapes) this.#inString = false;
     return end + 1;
