@@ -8,7 +8,7 @@ const TO_CLOSING = 2;
 /** Bytes that are parsed in one go: about a millisecond at the worst. */
 export const PIECE_BYTES = 1 << 16;
 
-/** Whether byte `at` of a string, whose bytes before it begin at `first`, is escaped: by an odd number of backslashes. */
+/** Whether byte `at` of a string that begins at `first` is escaped: after an odd number of backslashes. */
 export function isEscaped(bytes: Uint8Array, at: number, first: number): boolean {
   let n = 0;
   while (at - n > first && bytes[at - n - 1] === BACKSLASH) n++;
